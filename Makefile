@@ -1,0 +1,24 @@
+# Two commands: `make demo` shows the flagship scenario, `make test` sets up and runs the tests.
+.PHONY: setup demo test check pure bench clean
+
+setup:
+	scripts/setup
+
+demo: setup
+	.venv/bin/testbed run imo-goes-dark
+
+test: setup
+	scripts/check
+	scripts/test
+
+check:
+	scripts/check
+
+pure:
+	.venv/bin/python -m pytest -m "not live"
+
+bench:
+	scripts/bench
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,110 @@
+"""Quantities as people write them: `0.5 Mbit/s`, `205 ms`, `1 %`, `64 kB`.
+
+Text becomes a plain number in one fixed unit (bit/s, seconds, a fraction of one, bytes). A bare number is refused,
+because 500 may be kilobits or milliseconds and a wrong guess would be a silently wrong experiment; only 0 needs no
+unit. Pure: used by every specification class.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+_RATES: Mapping[str, float] = {
+    "bit/s": 1, "bps": 1, "kbit/s": 1e3, "kbps": 1e3, "kb/s": 1e3, "mbit/s": 1e6, "mbps": 1e6, "mb/s": 1e6,
+    "gbit/s": 1e9, "gbps": 1e9, "gb/s": 1e9,
+}  # fmt: skip
+_DURATIONS: Mapping[str, float] = {
+    "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "sec": 1, "second": 1, "seconds": 1, "min": 60, "minute": 60,
+    "minutes": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400,
+}  # fmt: skip
+_SIZES: Mapping[str, float] = {
+    "b": 1, "byte": 1, "bytes": 1, "kb": 1e3, "kib": 1024, "mb": 1e6, "mib": 1024**2, "gb": 1e9, "gib": 1024**3,
+}  # fmt: skip
+_FRACTIONS: Mapping[str, float] = {"%": 0.01, "percent": 0.01}
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\s0-9.].*?)?\s*", re.DOTALL)
+
+
+def _parse(value: object, kind: str, units: Mapping[str, float], examples: str) -> float:
+    """Read one quantity; `ValueError` says which units there are."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
+        return 0.0
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a {kind}; write it like {examples}")
+    number, unit = Decimal(match[1]), match[2]
+    if unit is None:
+        if number == 0:
+            return 0.0
+        raise ValueError(f"{value!r} has no unit; write it like {examples}")
+    scale = units.get(unit.lower())
+    if scale is None:
+        raise ValueError(f"{unit!r} is not a unit of {kind}; write it like {examples}")
+    return float(number * Decimal(str(scale)))
+
+
+def parse_rate(value: object) -> float:
+    """Read a rate in bit/s from text like `0.5 Mbit/s`; `Mb/s` means megabits, as Internet providers write it."""
+    return _parse(value, "rate", _RATES, "`0.5 Mbit/s` or `40 kbit/s`")
+
+
+def parse_duration(value: object) -> float:
+    """Read a duration in seconds from text like `205 ms`, `30 s`, `2 min`."""
+    return _parse(value, "duration", _DURATIONS, "`205 ms`, `30 s` or `2 min`")
+
+
+def parse_size(value: object) -> int:
+    """Read a size in bytes from text like `64 kB` (1000) or `64 KiB` (1024)."""
+    return round(_parse(value, "size", _SIZES, "`64 kB` or `1500 B`"))
+
+
+def parse_fraction(value: object) -> float:
+    """Read a share between 0 and 1 from text like `1 %`; a bare number from 0 to 1 is a share already."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    share = _parse(value, "share", _FRACTIONS, "`1 %` or `0.01`")
+    if not 0 <= share <= 1:
+        raise ValueError(f"{value!r} is not between 0 % and 100 %")
+    return share
+
+
+def _quantity(parse: Callable[[object], float], example: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    schema = {"anyOf": [{"type": "string"}, {"const": 0}], "examples": [example]}
+    return BeforeValidator(parse), WithJsonSchema(schema)
+
+
+Rate = Annotated[float, *_quantity(parse_rate, "0.5 Mbit/s")]
+Duration = Annotated[float, *_quantity(parse_duration, "205 ms")]
+Size = Annotated[int, *_quantity(parse_size, "64 kB")]
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}], "examples": ["1 %"]}),
+]
+
+
+def format_rate(rate_bps: float) -> str:
+    """Write a rate the way `parse_rate` reads it."""
+    for unit, scale in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if rate_bps >= scale or (unit == "Mbit/s" and rate_bps >= 5e5):
+            return f"{rate_bps / scale:.6g} {unit}"
+    return f"{rate_bps:.6g} bit/s"
+
+
+def format_duration(duration_s: float) -> str:
+    """Write a duration the way `parse_duration` reads it."""
+    if duration_s >= 1 or duration_s == 0:
+        return f"{duration_s:.6g} s"
+    return f"{duration_s * 1e3:.6g} ms" if duration_s >= 1e-3 else f"{duration_s * 1e6:.6g} us"
+
+
+def format_size(size_bytes: float) -> str:
+    """Write a size the way `parse_size` reads it."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.6g} {unit}"
+    return f"{size_bytes:.6g} B"
