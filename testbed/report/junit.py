@@ -1,0 +1,37 @@
+"""The result as JUnit XML: one test case an expectation, so that any CI shows it.
+
+An invalid run has an *error* beside its cases: it proves nothing, so it must never look green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """Return the XML text."""
+    cases = result["expectations"]
+    invalid = result["status"] in ("invalid", "interrupted")
+    suite = ElementTree.Element(
+        "testsuite",
+        name=str(result["scenario"]),
+        tests=str(len(cases) + invalid),
+        failures=str(sum(not case["holds"] for case in cases)),
+        errors=str(int(invalid)),
+        skipped="0",
+        time=f"{result['duration_s']:.3f}",
+        timestamp=str(result["started"])[:19],
+    )
+    for case in cases:
+        name = f"{case['app']} is {case['expected']}"
+        element = ElementTree.SubElement(suite, "testcase", classname=f"{result['scenario']}.{case['phase']}", name=name)
+        if not case["holds"]:
+            failure = ElementTree.SubElement(element, "failure", message=str(case["why"]))
+            failure.text = f"expected {case['expected']}, observed {case['observed']}"
+    if invalid:
+        element = ElementTree.SubElement(suite, "testcase", classname=str(result["scenario"]), name="the run is valid")
+        ElementTree.SubElement(element, "error", message="; ".join(result["why"]) or str(result["status"]))
+    ElementTree.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"

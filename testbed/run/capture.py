@@ -1,0 +1,59 @@
+"""Captures of both sides of each box: raw by tcpdump, then pcapng with the censor's word on the packets it judged.
+
+tcpdump writes while the run lasts. Afterwards `annotate` turns each file into pcapng, puts the rule and the reason as a
+comment on the frame that drew a decision (Wireshark shows it), and tells which decision belongs to which frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.wire import pcap
+
+SNAPLEN_BYTES = 2048
+
+
+def tcpdump(interface: str, path: Path) -> list[str]:
+    """Return the command that captures one interface, IP and ARP alike, each packet written at once."""
+    return ["tcpdump", "-i", interface, "-n", "-U", "-s", str(SNAPLEN_BYTES), "-Z", "root", "-w", str(path)]
+
+
+def packet_key(raw: bytes | memoryview) -> str:
+    """Return a name for an IP packet that survives a router: TTL and header checksum don't count.
+
+    A box writes the same key as `trigger.hash`, which ties its decision to frames of the captures.
+    """
+    data = bytearray(raw)
+    if len(data) >= 20 and data[0] >> 4 == 4:
+        data[8] = 0
+        data[10:12] = b"\0\0"
+    elif len(data) >= 40 and data[0] >> 4 == 6:
+        data[7] = 0
+    return hashlib.blake2b(bytes(data), digest_size=8).hexdigest()
+
+
+def annotate(raw: Path, annotated: Path, events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Write `annotated` from `raw` with comments; return packet key → frame numbers for the keys in `events`."""
+    comments: dict[str, str] = {}
+    for event in events:
+        comments.setdefault(event["trigger"]["hash"], f"{event['rule']}: {event['reason']} [{event['verdict']}]")
+    frames: dict[str, list[int]] = {}
+    with raw.open("rb") as source, annotated.open("wb") as target:
+        writer: pcap.PcapngWriter | None = None
+        for record in pcap.read(source):
+            if writer is None:
+                writer = pcap.PcapngWriter(target, linktype=record.linktype)
+            packet = pcap.strip_link(record.linktype, record.data)
+            comment = None
+            if packet is not None:
+                key = packet_key(packet)
+                comment = comments.get(key)
+                if comment is not None:
+                    frames.setdefault(key, []).append(record.frame)
+            writer.write(record.timestamp, record.data, comment=comment)
+        if writer is None:
+            pcap.PcapngWriter(target, linktype=1)
+    return frames
