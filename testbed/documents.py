@@ -90,17 +90,15 @@ def _collect_lines(node: yaml.Node, location: Location, lines: dict[Location, in
 
 def parse_text(text: str, path: str) -> Document:
     """Read YAML text whose top is a mapping; `InputError` names the line of a syntax error or a doubled key."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         data = loader.construct_document(node) if node is not None else None  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError([Problem(f"{path}:{line}", f"not YAML: {error.problem}", "mend the syntax")]) from None
-    except yaml.YAMLError as error:
-        raise InputError([Problem(f"{path}:1", f"not YAML: {error}", "write the file in UTF-8 text")]) from None
-    finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError([Problem(f"{path}:1", f"not YAML: {error}", "write plain text in UTF-8")]) from None
     if not isinstance(data, dict) or node is None:
         raise InputError([Problem(f"{path}:1", "not a mapping of keys to values", "start with `key: value` lines")])
     lines: dict[Location, int] = {}

@@ -83,7 +83,9 @@ Size = Annotated[int, *_quantity(parse_size, "64 kB")]
 Fraction = Annotated[
     float,
     BeforeValidator(parse_fraction),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}], "examples": ["1 %"]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}], "examples": ["1 %"]}
+    ),
 ]
 
 

@@ -26,7 +26,9 @@ def render(result: Mapping[str, Any]) -> str:
     )
     for case in cases:
         name = f"{case['app']} is {case['expected']}"
-        element = ElementTree.SubElement(suite, "testcase", classname=f"{result['scenario']}.{case['phase']}", name=name)
+        element = ElementTree.SubElement(
+            suite, "testcase", classname=f"{result['scenario']}.{case['phase']}", name=name
+        )
         if not case["holds"]:
             failure = ElementTree.SubElement(element, "failure", message=str(case["why"]))
             failure.text = f"expected {case['expected']}, observed {case['observed']}"

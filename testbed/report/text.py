@@ -46,7 +46,9 @@ def table(result: Result) -> Table:
     for app in sorted({item["name"] for item in result["apps"]}):
         cells = [Text(app)]
         for phase in result["phases"]:
-            verdict, detail = summarise(r for r in result["apps"] if r["name"] == app and r.get("phase") == phase["name"])
+            verdict, detail = summarise(
+                r for r in result["apps"] if r["name"] == app and r.get("phase") == phase["name"]
+            )
             cells.append(Text(f"{verdict}\n{detail}" if detail else verdict, style=_STYLES[verdict]))
         grid.add_row(*cells)
     return grid

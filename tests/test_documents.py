@@ -1,0 +1,76 @@
+"""Documents: every problem has its line and its mend, and all come at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.documents import Strict, parse_text, read_document, validate
+from testbed.errors import InputError
+from testbed.units import Duration, Rate
+
+
+class Part(Strict):
+    rate: Rate
+    name: str = ""
+
+
+class Whole(Strict):
+    title: str
+    wait: Duration = 0.0
+    parts: list[Part] = []
+    named: dict[str, Part] = {}
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        validate(parse_text(text, "f.yaml"), Whole)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_right_document_becomes_its_model() -> None:
+    whole = validate(parse_text("title: off\nparts:\n  - rate: 1 Mbit/s\n", "f.yaml"), Whole)
+    assert whole.title == "off"  # YAML 1.1 would have made it False
+    assert whole.parts[0].rate == 1e6
+
+
+def test_all_problems_come_at_once_each_with_its_line() -> None:
+    text = "titel: x\nwait: 5 parsecs\nparts:\n  - rate: 1 Mbit/s\n    nmae: y\n  - name: z\nnamed:\n  a: {rate: 7}\n"
+    assert problems(text) == [
+        "f.yaml:1: the key `title` is missing; add `title: …`",
+        "f.yaml:2: `wait`: 'parsecs' is not a unit of duration; write it like `205 ms`, `30 s` or `2 min`",
+        "f.yaml:5: unknown key `nmae`; did you mean `name`?",
+        "f.yaml:6: the key `rate` is missing; add `rate: …`",
+        "f.yaml:8: `rate`: 7 is not a rate; write it like `0.5 Mbit/s` or `40 kbit/s`",
+        "f.yaml:1: unknown key `titel`; did you mean `title`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\na: 2\n", "f.yaml:2: the key `a` stands twice; keep one of them"),
+        ("a: [1\n", "f.yaml:2: not YAML"),
+        ("- a\n", "f.yaml:1: not a mapping"),
+        ("", "f.yaml:1: not a mapping"),
+        ("a: !!python/name:os.system x\n", "f.yaml:1: not YAML"),
+    ],
+)
+def test_what_is_not_a_document_is_refused(text: str, expected: str) -> None:
+    assert problems(text)[0].startswith(expected)
+
+
+def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_document(tmp_path / "none.yaml")
+
+
+@given(st.text(max_size=200))
+def test_no_text_escapes_as_another_error(text: str) -> None:
+    try:
+        parse_text(text, "f.yaml")
+    except InputError as error:
+        assert error.problems
