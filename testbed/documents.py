@@ -93,7 +93,7 @@ def parse_text(text: str, path: str) -> Document:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        data = loader.construct_document(node) if node is not None else None  # type: ignore[no-untyped-call]
+        data = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InputError([Problem(f"{path}:{line}", f"not YAML: {error.problem}", "mend the syntax")]) from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +95,7 @@ class RunDirectory:
         """Write a JSON file in one step, so that a reader never sees half of it."""
         partial = path.with_suffix(path.suffix + ".part")
         partial.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
 
 
 def open_run(ref: str | Path) -> RunDirectory:

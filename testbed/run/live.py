@@ -1,0 +1,93 @@
+"""The inside of every live verb: `python -m testbed.run.live JOB.json`, started by the sandbox as its first program.
+
+Reads the job, brings the country up, does what the verb asks, leaves with its exit status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from testbed.clock import RunClock
+from testbed.errors import InputError, Problem, TestbedError
+from testbed.run.country import Country, CountrySpec
+from testbed.run.directory import RunDirectory, read_lines
+from testbed.run.resolve import country_spec, default_scenario
+from testbed.scenario.load import load_scenario
+
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+
+
+def main(path: Path) -> int:
+    """Do the job described in a file; return the exit status."""
+    job = json.loads(path.read_text(encoding="utf-8"))
+    directory = RunDirectory(path.parent.parent)
+    os.chdir(job["cwd"])
+    signal.signal(signal.SIGTERM, _interrupt)
+    if job["verb"] == "run":
+        from testbed.run.player import play
+
+        return play(job, directory)
+    scenario = load_scenario(job["scenario"]) if job["scenario"] else default_scenario()
+    spec = replace(country_spec(scenario, directory, job), capture=job["capture"])
+    with Country(spec, directory, RunClock.start()) as country:
+        if job["verb"] == "shell":
+            return _shell(country, job)
+        return _exec(country, job)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _exec(country: Country, job: Mapping[str, Any]) -> int:
+    """Run one command with this process's own terminal; its status becomes ours, 128 + n if a signal ended it."""
+    node = job["node"]
+    hosts = [item.name for item in country.spec.plan.nodes if item.kind not in ("switch", "link")]
+    if node not in hosts:
+        raise InputError([Problem(f"--node {node}", "no such node", f"choose one of {', '.join(sorted(hosts))}")])
+    try:
+        command = country.fabric.popen(node, job["argv"], stdin=None, stdout=None, stderr=None, cwd=job["cwd"])
+    except FileNotFoundError:
+        raise InputError([Problem(job["argv"][0], "no such program", "install it, or give its path")]) from None
+    for number in _FORWARDED:
+        signal.signal(number, lambda received, _frame: command.send_signal(received))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal gives Ctrl-C to the command too: it decides
+    status = command.wait()
+    died = country.check_alive()
+    country.stop()
+    if job["json"]:
+        events = [event for event in read_lines(country.directory.box_events("gateway"))]
+        print(json.dumps({"status": status, "decisions": events, "died": died}), file=sys.stderr)
+    if died:
+        raise TestbedError("\n".join(died))
+    return status if status >= 0 else 128 - status
+
+
+def _shell(country: Country, job: Mapping[str, Any]) -> int:
+    """Hand the terminal to Mininet's prompt."""
+    if job["json"]:
+        nodes = [item.name for item in country.spec.plan.nodes]
+        print(json.dumps({"run": str(country.directory.path), "nodes": nodes}), flush=True)
+    country.fabric.prompt()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1])))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except TestbedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
+    except subprocess.SubprocessError as error:
+        print(f"testbed: {error}", file=sys.stderr)
+        sys.exit(4)

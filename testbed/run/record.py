@@ -1,0 +1,49 @@
+"""What a finished run leaves behind: merged events tied to capture frames, fidelity, result, JUnit, HTML."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from testbed.report import html, junit
+from testbed.run import capture
+from testbed.run.country import Country
+from testbed.run.directory import RunDirectory, read_lines
+
+
+def merge_events(country: Country, steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Write `events.jsonl` and the annotated captures; return the censor's decisions, each with its frame numbers."""
+    directory = country.directory
+    merged: list[dict[str, Any]] = [dict(step) for step in steps]
+    decisions: list[dict[str, Any]] = []
+    for box in sorted(country.spec.policies):
+        own = list(read_lines(directory.box_events(box)))
+        for side in ("inside", "outside"):
+            raw = country.raw_capture(box, side)
+            if country.spec.capture and raw.exists():
+                frames = capture.annotate(raw, directory.capture(box, side), own)
+                raw.unlink()
+                for event in own:
+                    event.setdefault("frames", {})[side] = frames.get(event["trigger"]["hash"], [])
+        decisions.extend(own)
+    merged.extend(decisions)
+    merged.sort(key=lambda event: event["t"])
+    with directory.events.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(event, sort_keys=True, ensure_ascii=False) + "\n" for event in merged)
+    return decisions
+
+
+def count_decisions(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how many decisions there were, in all and by rule."""
+    by_rule = Counter(str(event["rule"]) for event in decisions)
+    return {"total": by_rule.total(), "by_rule": dict(sorted(by_rule.items()))}
+
+
+def write_result(directory: RunDirectory, result: Mapping[str, Any], decisions: list[dict[str, Any]]) -> None:
+    """Write the three forms of the result, `result.json` last: its presence says that the run is complete."""
+    (directory.path / "junit.xml").write_text(junit.render(result), encoding="utf-8")
+    (directory.path / "report.html").write_text(html.render(result, decisions), encoding="utf-8")
+    directory.write_json(directory.fidelity, result["fidelity"])
+    directory.write_json(directory.result, result)
