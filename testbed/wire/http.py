@@ -38,7 +38,7 @@ class Request:
     host: str | None
 
 
-def parse_request(data: memoryview | bytes, knobs: Knobs = Knobs()) -> Request | None:  # noqa: B008 - frozen
+def parse_request(data: memoryview | bytes, knobs: Knobs = Knobs()) -> Request | None:
     """Read a request from the start of a stream; None if this censor doesn't take it for one."""
     text = bytes(data)
     if knobs.leading_newline:

@@ -98,7 +98,7 @@ def _parse_v6(view: memoryview) -> Packet:
 def address_text(address: bytes) -> str:
     """Write an address of 4 or 16 bytes as people do."""
     if len(address) == 4:
-        return "%d.%d.%d.%d" % tuple(address)
+        return ".".join(map(str, address))
     return str(ipaddress.IPv6Address(address))
 
 
@@ -107,7 +107,7 @@ def checksum(data: bytes | memoryview) -> int:
     data = bytes(data)
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

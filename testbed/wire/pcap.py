@@ -117,7 +117,7 @@ def strip_link(linktype: int, data: bytes) -> memoryview | None:
         return view[4:] if len(view) > 4 else None
     if linktype == ETHERNET:
         offset = 12
-        while len(view) >= offset + 4 and view[offset : offset + 2] in (b"\x81\x00", b"\x88\xa8"):
+        while len(view) >= offset + 4 and bytes(view[offset : offset + 2]) in (b"\x81\x00", b"\x88\xa8"):
             offset += 4
         kind, start = bytes(view[offset : offset + 2]), offset + 2
     elif linktype == LINUX_SLL:

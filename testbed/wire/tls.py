@@ -138,3 +138,23 @@ def _protocols(names: _Reader) -> tuple[str, ...]:
     while names:
         found.append(bytes(names.vector(1).data).decode("latin-1"))
     return tuple(found)
+
+
+def sni_of_beginning(data: memoryview | bytes) -> str | None:
+    """Read the server name from the first bytes of a hello that goes on in later packets; None if it isn't whole."""
+    view = memoryview(data)
+    try:
+        body = _Reader(view[9:])
+        body.take(34)
+        body.vector(1)
+        body.vector(2)
+        body.vector(1)
+        body.number(2)
+        while body:
+            kind = body.number(2)
+            content = body.vector(2)
+            if kind == SERVER_NAME:
+                return _server_name(content)
+    except ValueError:
+        return None
+    return None

@@ -1,0 +1,29 @@
+"""Where the scenarios, policies and links that ship with the testbed are: beside a checkout, or installed data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_PLACES = (Path(__file__).parent.parent, Path(sys.prefix) / "share" / "turkmenistan-testbed")
+
+
+def folder(name: str) -> Path:
+    """Return a shipped folder, `policies` or `scenarios/links`."""
+    for place in _PLACES:
+        if (place / name).is_dir():
+            return place / name
+    return _PLACES[0] / name
+
+
+def names(kind: str) -> list[str]:
+    """Return the names that ship in a folder."""
+    return sorted(path.stem for path in folder(kind).glob("*.yaml"))
+
+
+def find(reference: str | Path, kind: str) -> Path:
+    """Return the file that a user's reference means: a path if it looks like one, else a shipped name."""
+    text = str(reference)
+    if "/" in text or text.endswith((".yaml", ".yml")):
+        return Path(text)
+    return folder(kind) / f"{text}.yaml"
