@@ -142,7 +142,7 @@ class Engine:
             return PASSED
         enough = self.policy.parser.packets_inspected if self._data_rules else 0
         settled = flow.state is TcpState.ESTABLISHED and not flow.handshake_just_done
-        if flow.data_packets >= enough and settled or not self._rules:
+        if (flow.data_packets >= enough and settled) or not self._rules:
             return Decision(offload=Offload.PASS)
         return PASSED
 

@@ -45,7 +45,7 @@ PortRange = Annotated[tuple[int, int], BeforeValidator(lambda v: tuple(v) if isi
 
 
 class Evidence(Strict):
-    """Why a rule may claim what it does: M measured, R reported, I inferred, U unknown, G general knowledge, D digest."""
+    """Why a rule may claim what it does: M measured, R reported, I inferred, U unknown, G general, D digest."""
 
     mark: Literal["M", "R", "I", "U", "D", "G", "M+R"]
     source: str
@@ -224,7 +224,7 @@ class Policy(Strict):
 
 
 def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | None = None) -> Policy:
-    """Load a policy by shipped name or path, its lists read and its references checked; `InputError` with all faults."""
+    """Load a policy by shipped name or path, its lists read; `InputError` with all faults."""
     path = shipped.find(reference, "policies")
     if not path.exists() and path.parent == shipped.folder("policies"):
         known = shipped.names("policies")
