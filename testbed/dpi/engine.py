@@ -47,6 +47,8 @@ class Engine:
         self._rules = compile_policy(policy)
         self._data_rules = any(rule.match.needs_data for rule in self._rules)
         self._in_path = policy.placement == "in-path"
+        wide = any(rule.residual is not None and rule.residual.key != "4-tuple" for rule in policy.rules)
+        self._may_offload = not wide
 
     def replace_policy(self, policy: Policy, now: float) -> Note:
         """Take another policy from the next packet on; flows stay known, blocks of rules that are gone end."""
@@ -80,6 +82,7 @@ class Engine:
         if block is not None:
             return self._residual(block, packet, segment, side)
         flow = self._flows.get(packet.proto, source, target, from_inside, now)
+        self.counters["evicted"] = self._flows.evicted
         data = b""
         if segment is not None:
             data = self._follow(packet, segment, flow, source == flow.client)
@@ -132,13 +135,16 @@ class Engine:
         if rule.probability >= 1.0:
             return True
         query = sight.query
-        name = f"{self._seed}|{rule.name}|{flow.serial}|{query.id if query else ''}"
+        name = f"{self._seed}|{rule.name}|{flow.key}|{query.id if query else ''}"
         drawn = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
         return drawn < rule.probability * 2.0**64
 
     def _decided(self, flow: Flow, segment: tcp.Segment | None) -> Decision:
-        """Offer a flow to the kernel once no rule can fire in it any more."""
-        if segment is None:
+        """Offer a flow to the kernel once no rule can fire in it any more.
+
+        Never where a block may spread over flows: a flow of innocent content could fall into a 2- or 3-tuple block.
+        """
+        if segment is None or not self._may_offload:
             return PASSED
         enough = self.policy.parser.packets_inspected if self._data_rules else 0
         settled = flow.state is TcpState.ESTABLISHED and not flow.handshake_just_done

@@ -98,7 +98,7 @@ class CompiledMatch:
             return None
         if spec.ports:
             found["port"] = sight.flow.server[1]
-        if self.networks:
+        if spec.addresses:
             address = self._listed_address(sight.flow)
             if address is None:
                 return None
@@ -159,8 +159,7 @@ def _compile(match: Match, policy: Policy) -> CompiledMatch:
         for kind, spec in wanted.items()
         if spec is not None
     }
-    prefixes = [p for text in match.addresses for p in policy.groups.get(text, (text,))]
-    networks = [ipaddress.ip_network(prefix, strict=False) for prefix in prefixes]
+    networks = [ipaddress.ip_network(prefix, strict=False) for prefix in policy.prefixes(match)]
     return CompiledMatch(
         match, names,
         tuple((n.version, int(n.network_address), int(n.netmask)) for n in networks),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from testbed import shipped
 from testbed.documents import Document, Strict, read_document, validate
-from testbed.dpi.names import check_pattern, read_list
+from testbed.dpi.names import NameIndex, check_pattern, read_list
 from testbed.errors import InputError, Problem
 from testbed.units import Duration, Fraction, Rate, Size
 
@@ -197,6 +198,25 @@ class Parser(Strict):
     verify_checksum: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KernelSet:
+    """A drop the kernel can decide alone: prefixes and ports of the contacted host; empty means any."""
+
+    rule: str
+    protocol: str | None
+    prefixes: tuple[str, ...]
+    ports: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule that a name runs into: which list (`dns`, `http_host`, `sni`) and which pattern of it."""
+
+    rule: str
+    kind: str
+    pattern: str
+
+
 class Policy(Strict):
     """A censor."""
 
@@ -221,6 +241,47 @@ class Policy(Strict):
     def without(self, rule: str) -> Policy:
         """Return the policy without one of its rules."""
         return self.model_copy(update={"rules": tuple(item for item in self.rules if item.name != rule)})
+
+    def prefixes(self, match: Match) -> tuple[str, ...]:
+        """Return a match's addresses, groups resolved; a group the scenario doesn't have is empty."""
+        found: list[str] = []
+        for text in match.addresses:
+            found += (text,) if _is_prefix(text) else self.groups.get(text, ())
+        return tuple(found)
+
+    def index(self, names: NameSet) -> NameIndex:
+        """Return the index over a rule's patterns and lists."""
+        return NameIndex([*names.patterns, *(item for name in names.lists for item in self.names.get(name, ()))])
+
+    def explain(self, name: str) -> tuple[Hit, ...]:
+        """Say which rules a name runs into, in the policy's order, and by which pattern."""
+        asked = name.lower().rstrip(".")
+        hits: list[Hit] = []
+        for rule in self.rules:
+            for kind in ("dns", "http_host", "sni"):
+                names: NameSet | None = getattr(rule.match, kind)
+                pattern = self.index(names).find(asked) if names else None
+                if pattern is not None:
+                    hits.append(Hit(rule.name, kind, pattern))
+        return tuple(hits)
+
+    def kernel_sets(self) -> tuple[KernelSet, ...]:
+        """Return the rules that need nothing but addresses, ports and protocol to drop a packet.
+
+        A rule is left to the engine if it draws chances, leaves a residual block, has exceptions or asks who opened
+        the flow, or if an earlier rule that stays in the engine might act on the same packet first.
+        """
+        sets: list[KernelSet] = []
+        for rule in self.rules:
+            match = rule.match
+            looks_inside = match.dns or match.http_host or match.sni or match.payload or match.unless or match.origin
+            plain = rule.action.drop == "packet" and rule.residual is None and rule.probability >= 1.0
+            if looks_inside or not plain or rule.moment != "any":
+                break
+            prefixes = self.prefixes(match)
+            if prefixes or not match.addresses:
+                sets.append(KernelSet(rule.name, match.protocol, prefixes, match.ports))
+        return tuple(sets)
 
 
 def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | None = None) -> Policy:

@@ -1,0 +1,1 @@
+"""Namespaces and the Mininet fabric: executes a plan, decides nothing."""

@@ -1,0 +1,161 @@
+"""Executes a `TopologyPlan` with Mininet: one node a namespace, cables as veth pairs, addresses, routes, settings.
+
+Mininet makes the namespaces and gives the prompt. Cables and settings go in one `ip -batch` and one shell script a
+node, because a Mininet command an address makes a hundred hosts take a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from testbed import proc
+from testbed.errors import MachineError
+from testbed.net import hosts
+from testbed.scenario.plan import Interface, Node, TopologyPlan
+
+_DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
+_OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
+
+
+def _mininet() -> tuple[Any, Any, Any]:
+    """Return Mininet's net, node and prompt classes; Debian's copy is found from inside a venv too."""
+    try:
+        if _DEBIAN_PACKAGES not in sys.path:
+            sys.path.append(_DEBIAN_PACKAGES)  # behind everything else: only what the venv lacks is taken from there
+        from mininet.cli import CLI
+        from mininet.net import Mininet
+        from mininet.node import Node as MininetNode
+    except ImportError as error:
+        raise MachineError(f"Mininet can't be imported: {error}", "apt install mininet") from None
+    return Mininet, MininetNode, CLI
+
+
+class Fabric:
+    """The net of a plan; a context manager, inside the sandbox only."""
+
+    def __init__(self, plan: TopologyPlan, *, run_dir: Path, ca_bundle: Path | None = None) -> None:
+        self.plan = plan
+        self._run_dir, self._ca_bundle = run_dir, ca_bundle
+        self._log = run_dir / "logs" / "fabric.log"
+        self._pids: dict[str, int] = {}
+
+    def __enter__(self) -> Fabric:
+        net_class, node_class, self._prompt_class = _mininet()
+        self._net = net_class(controller=None, build=False, waitConnected=False)
+        for node in self.plan.nodes:
+            self._pids[node.name] = self._net.addHost(node.name, cls=node_class, ip=None).pid
+        self._lay_cables()
+        self._configure()
+        nodes = self._run_dir / "nodes.json"
+        nodes.write_text(json.dumps(self._pids, sort_keys=True), encoding="utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for node in self._net.hosts:
+            node.shell.kill()  # its namespaces go with it
+            node.shell.wait()
+
+    def _lay_cables(self) -> None:
+        lines = [
+            f"link add {c.interface_a} netns {self._pids[c.node_a]} type veth "
+            f"peer name {c.interface_b} netns {self._pids[c.node_b]}"
+            for c in self.plan.cables
+        ]
+        proc.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", log=self._log, timeout_s=60)
+
+    def _configure(self) -> None:
+        """Run every node's script at once, then say the first that failed."""
+        started = []
+        folder = self._run_dir / "work" / "hosts"
+        for node in self.plan.nodes:
+            script = "\n".join(["set -e", *self._script(node, folder)]) + "\n"
+            popen = subprocess.Popen(
+                ["mnexec", "-a", str(self._pids[node.name]), "sh", "-s"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+            assert popen.stdin is not None
+            popen.stdin.write(script)
+            popen.stdin.close()
+            started.append((node, popen))
+        for node, popen in started:
+            assert popen.stdout is not None
+            said = popen.stdout.read()
+            popen.stdout.close()
+            if popen.wait():
+                raise proc.CommandError(proc.Completed(("configure", node.name), popen.returncode, said, ""))
+
+    def _script(self, node: Node, folder: Path) -> list[str]:
+        lines = ["sysctl -qw net.ipv4.ip_forward=%d" % (node.kind in ("router", "box"))]
+        lines += [
+            "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0",
+            "sysctl -qw net.ipv4.tcp_congestion_control=cubic 2>/dev/null || true",
+            # a mark says that the fabric wants no redirects: hosts of one LAN talk through the ISP on purpose
+            "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0",
+            "sysctl -qw net.ipv4.ping_group_range='0 0' 2>/dev/null || true",
+        ]
+        if self.plan.ipv6:
+            lines.append("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
+            lines.append("sysctl -qw net.ipv6.conf.all.forwarding=%d" % (node.kind in ("router", "box")))
+        else:
+            lines.append("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        batch = ["link set lo up"]
+        if node.kind == "switch":
+            batch.append("link add br0 type bridge forward_delay 0")
+            batch.append("link set br0 up")
+        for interface in node.interfaces:
+            batch += self._interface(node, interface)
+        for prefix in node.local_prefixes:
+            batch.append(f"route add local {prefix} dev lo")
+        batch += [f"route add {route.to} via {route.via}" for route in node.routes]
+        lines += ["ip -batch - <<'END'", *batch, "END"]
+        for interface in node.interfaces:
+            settings = " ".join(f"{name} off" for name in _OFFLOADS)
+            lines.append(f"ethtool -K {interface.name} {settings} >/dev/null 2>&1 || true")
+        if node.kind != "switch":
+            lines += hosts.mount_commands(node, folder, self._ca_bundle)
+        return lines
+
+    @staticmethod
+    def _interface(node: Node, interface: Interface) -> list[str]:
+        lines = [f"addr add {address} dev {interface.name}" for address in interface.addresses]
+        if node.kind == "switch":
+            lines.append(f"link set {interface.name} master br0")
+        lines.append(f"link set {interface.name} up")
+        return lines
+
+    def pid(self, node: str) -> int:
+        """Return the process that holds a node's namespaces, as seen inside the sandbox."""
+        return self._pids[node]
+
+    def environment(self, node: str) -> dict[str, str]:
+        """Return the environment of programs in a node."""
+        return {**os.environ, **hosts.environment(self._run_dir / "work" / "hosts" / node / "home")}
+
+    def popen(
+        self, node: str, argv: Sequence[str], *, log_path: Path | None = None, env: Mapping[str, str] | None = None,
+        **popen: Any,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        """Start a program in a node; its output goes to `log_path`, or where the caller says."""
+        command = ["mnexec", "-a", str(self._pids[node]), *argv]
+        environment = {**self.environment(node), **(env or {})}
+        if log_path is not None:
+            return proc.spawn(command, log_path=log_path, env=environment, **popen)
+        return subprocess.Popen(command, env=environment, **popen)
+
+    def run(self, node: str, argv: Sequence[str], *, check: bool = True, timeout_s: float = 10.0) -> proc.Completed:
+        """Run a program in a node to its end."""
+        command = ["mnexec", "-a", str(self._pids[node]), *argv]
+        return proc.run(command, log=self._log, check=check, timeout_s=timeout_s, env=self.environment(node))
+
+    def prompt(self) -> None:
+        """Hand the terminal to Mininet's prompt until the user leaves it."""
+        self._prompt_class(self._net)

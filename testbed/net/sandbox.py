@@ -1,0 +1,104 @@
+"""One run, one sandbox: fresh network, mount and PID namespaces, and a user namespace for ordinary users.
+
+The first program inside is PID 1 of the sandbox: when it ends or is killed, the kernel ends everything else in it and
+takes interfaces, mounts and rules along. The sandbox has no route out, since nothing connects it to the machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from testbed.errors import InputError, MachineError, Problem
+
+_PR_SET_PDEATHSIG = 1
+_SYSCTLS = (
+    ("/proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=10000"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
+    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
+     "sysctl kernel.apparmor_restrict_unprivileged_userns=0"),
+)  # fmt: skip
+
+
+def unshare_argv(rootless: bool) -> list[str]:
+    """Return the command that makes the namespaces; the program to run in them comes behind it."""
+    user = ["--user", "--map-root-user"] if rootless else []
+    return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def enter(argv: Sequence[str], *, run_dir: Path) -> int:
+    """Run a program as the first of a fresh sandbox with this terminal; return its exit status.
+
+    Ctrl-C and SIGTERM reach the program; if this process is killed the sandbox dies with it. `MachineError` if the
+    kernel refuses the namespaces.
+    """
+    rootless = os.geteuid() != 0
+    check_allowed(rootless)
+    libc = ctypes.CDLL(None)
+
+    def die_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    environment = {**os.environ, "TESTBED_ROOTLESS": "1" if rootless else ""}
+    environment["PATH"] = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
+    process = subprocess.Popen([*unshare_argv(rootless), *argv], env=environment, preexec_fn=die_with_parent)  # noqa: PLW1509
+    (run_dir / "sandbox.json").write_text(json.dumps({"unshare": process.pid, "rootless": rootless}), encoding="utf-8")
+
+    def pass_on(number: int, frame: object) -> None:
+        for child in _children(process.pid):
+            os.kill(child, number)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the program itself
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+
+def check_allowed(rootless: bool) -> None:
+    """Try the namespaces; `MachineError` names the sysctl that forbids them."""
+    if shutil.which("unshare") is None:
+        raise MachineError("the program `unshare` is not installed", "apt install util-linux")
+    if not rootless:
+        return
+    tried = subprocess.run([*unshare_argv(rootless), "true"], capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        return
+    for path, value, remedy in _SYSCTLS:
+        setting = Path(path)
+        if setting.exists() and setting.read_text().strip() == value:
+            mend = f"as root: `{remedy}`, or run the same command with sudo"
+            raise MachineError("this kernel refuses user namespaces to ordinary users", mend)
+    raise MachineError(f"this kernel refuses the namespaces: {tried.stderr.strip()}", "run the command with sudo")
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(child) for child in path.read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def enter_argv(run_dir: Path, node: str, command: Sequence[str]) -> list[str]:
+    """Return the command that runs `command` in a node of a running sandbox; `InputError` if there is none."""
+    try:
+        about = json.loads((run_dir / "sandbox.json").read_text(encoding="utf-8"))
+        nodes = json.loads((run_dir / "nodes.json").read_text(encoding="utf-8"))
+        first = _children(about["unshare"])[0]
+    except (OSError, IndexError, ValueError):
+        raise InputError([Problem(str(run_dir), "this run is not running", "start it, then enter it")]) from None
+    if node not in nodes:
+        raise InputError([Problem(node, "no such node", f"choose one of {', '.join(sorted(nodes))}")])
+    user = ["--user", "--preserve-credentials"] if about["rootless"] else []
+    outer = ["nsenter", "--target", str(first), *user, "--net", "--mount", "--pid"]
+    return [*outer, "mnexec", "-a", str(nodes[node]), *command]
