@@ -155,7 +155,7 @@ def compile_policy(policy: Policy) -> tuple[CompiledRule, ...]:
 def _compile(match: Match, policy: Policy) -> CompiledMatch:
     wanted: dict[str, NameSet | None] = {"dns": match.dns, "http_host": match.http_host, "sni": match.sni}
     names = {
-        kind: NameIndex([*spec.patterns, *(item for name in spec.lists for item in policy.names.get(name, ()))])
+        kind: policy.index(spec)
         for kind, spec in wanted.items()
         if spec is not None
     }

@@ -272,12 +272,15 @@ class Policy(Strict):
         the flow, or if an earlier rule that stays in the engine might act on the same packet first.
         """
         sets: list[KernelSet] = []
+        kept: list[Rule] = []
         for rule in self.rules:
             match = rule.match
             looks_inside = match.dns or match.http_host or match.sni or match.payload or match.unless or match.origin
             plain = rule.action.drop == "packet" and rule.residual is None and rule.probability >= 1.0
-            if looks_inside or not plain or rule.moment != "any":
-                break
+            first = any(_may_meet(match, earlier.match) for earlier in kept)
+            if looks_inside or not plain or rule.moment != "any" or first:
+                kept.append(rule)
+                continue
             prefixes = self.prefixes(match)
             if prefixes or not match.addresses:
                 sets.append(KernelSet(rule.name, match.protocol, prefixes, match.ports))
@@ -353,6 +356,24 @@ def _reference_problems(
                 known = ", ".join(sorted(groups)) or "none"
                 problems.append(document.problem(where, f"no address or group `{address}`", f"groups: {known}"))
     return problems
+
+
+def _may_meet(one: Match, other: Match) -> bool:
+    """Say whether one packet may satisfy both matches, judged by protocol and port alone."""
+    (protocol, ports), (other_protocol, other_ports) = _reach(one), _reach(other)
+    if protocol and other_protocol and protocol != other_protocol:
+        return False
+    if not ports or not other_ports:
+        return True
+    return any(a <= d and c <= b for a, b in ports for c, d in other_ports)
+
+
+def _reach(match: Match) -> tuple[str | None, tuple[tuple[int, int], ...]]:
+    if match.dns is not None:
+        return "udp", ((53, 53),)
+    if match.http_host is not None or match.sni is not None:
+        return "tcp", match.ports
+    return match.protocol, match.ports
 
 
 def _is_prefix(text: str) -> bool:

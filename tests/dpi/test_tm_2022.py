@@ -1,0 +1,183 @@
+"""Every measured row of the Turkmen DPI (facts §1) against the shipped policy `tm-2022`."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.dns import DNS
+from scapy.layers.inet import IP, TCP, UDP
+
+from testbed.dpi.engine import Engine
+from testbed.dpi.policy import Policy, load_policy
+from tests.dpi.playbook import (
+    CLIENT,
+    DPORT,
+    INSIDE,
+    ISN,
+    OUTSIDE,
+    PEER_ISN,
+    SERVER,
+    SPORT,
+    Playbook,
+    Send,
+    ack,
+    answer,
+    client_hello,
+    data,
+    dropped,
+    from_server,
+    hello_bytes,
+    playbook,
+    query,
+    request,
+    request_bytes,
+    reset,
+    segment,
+    silence,
+    syn,
+    syn_ack,
+    wait,
+)  # fmt: skip
+
+BAD, GOOD = "twitter.com", "example.org"
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy("tm-2022")
+
+
+@pytest.fixture
+def book(policy: Policy) -> Playbook:
+    return playbook(Engine(policy, seed=1))
+
+
+def connected(book: Playbook, dport: int = DPORT) -> Playbook:
+    return book >> syn(dport) >> syn_ack(dport) >> ack(dport) << silence()
+
+
+@pytest.mark.parametrize("dport", [443, 8443, 22])
+def test_sni_draws_one_reset_on_any_port(book: Playbook, dport: int) -> None:
+    connected(book, dport) >> client_hello(BAD, dport) << reset(INSIDE)
+
+
+@pytest.mark.parametrize("dport", [80, 8080])
+def test_host_draws_one_reset_on_any_port(book: Playbook, dport: int) -> None:
+    connected(book, dport) >> request(BAD, dport) << reset(INSIDE)
+
+
+def test_innocent_names_pass(book: Playbook) -> None:
+    connected(book) >> client_hello(GOOD) << silence()
+
+
+def test_lists_differ_by_protocol(book: Playbook, policy: Policy) -> None:
+    connected(book) >> client_hello("cdn.sstatic.net") << reset(INSIDE)
+    connected(playbook(Engine(policy, seed=1)), 80) >> request("cdn.sstatic.net") << silence()
+
+
+@pytest.mark.parametrize("name", ["xtwitter.com", "twitter.com.x", "notporn.example"])
+def test_substrings_over_block(book: Playbook, name: str) -> None:
+    connected(book) >> client_hello(name) << reset(INSIDE)
+
+
+def test_reset_has_the_measured_shape(book: Playbook) -> None:
+    connected(book) >> client_hello(BAD) << reset(INSIDE)
+    raw = book.last.injections[0].raw
+    seen = IP(raw)
+    assert (seen.id, seen.ttl, int(seen.flags), seen.tos, seen.len, len(raw)) == (30000, 128, 0, 0, 40, 40)
+    assert (seen.src, seen.dst, seen[TCP].sport, seen[TCP].dport) == (SERVER, CLIENT, DPORT, SPORT)
+    assert (str(seen[TCP].flags), seen[TCP].window, seen[TCP].seq, seen[TCP].ack) == ("R", 0, PEER_ISN + 1, 0)
+
+
+def test_filters_traffic_from_outside_too(book: Playbook) -> None:
+    first = IP(src=SERVER, dst=CLIENT) / TCP(sport=5000, dport=80, flags="S", seq=1)
+    second = IP(src=CLIENT, dst=SERVER) / TCP(sport=80, dport=5000, flags="SA", seq=5, ack=2)
+    third = IP(src=SERVER, dst=CLIENT) / TCP(sport=5000, dport=80, flags="A", seq=2, ack=6)
+    offence = IP(src=SERVER, dst=CLIENT) / TCP(sport=5000, dport=80, flags="PA", seq=2, ack=6) / request_bytes(BAD)
+    book >> Send("SYN", first, OUTSIDE) >> Send("SYN+ACK", second) >> Send("ACK", third, OUTSIDE)
+    book >> Send("request", offence, OUTSIDE) << reset(OUTSIDE)
+
+
+def test_residual_lasts_30_s_on_the_4_tuple(book: Playbook) -> None:
+    connected(book) >> client_hello(BAD) << reset(INSIDE)
+    book >> wait(29) >> ack() << reset(INSIDE)
+    book >> wait(0.5) >> from_server("A", PEER_ISN + 1, ISN + 1) << reset(OUTSIDE)
+    book >> wait(1) >> ack() << silence()
+
+
+def test_residual_leaves_other_4_tuples_alone(book: Playbook) -> None:
+    connected(book) >> client_hello(BAD) << reset(INSIDE)
+    book >> syn(8443) << silence()
+
+
+def test_without_a_handshake_the_first_payload_arms(book: Playbook) -> None:
+    book >> data(request_bytes(BAD), 80) << silence()
+    book >> wait(5) >> ack(80) << reset(INSIDE)
+
+
+def test_without_a_handshake_the_window_ends(book: Playbook) -> None:
+    book >> data(request_bytes(BAD), 80) << silence()
+    book >> wait(31) >> ack(80) << silence()
+
+
+@pytest.mark.parametrize("qtype", ["A", "AAAA", "TXT"])
+def test_dns_draws_a_forged_answer(book: Playbook, qtype: str) -> None:
+    book >> query(BAD, qtype) << answer()
+    seen = IP(book.last.injections[0].raw)
+    message = seen[DNS]
+    assert (seen.id, seen.ttl, int(seen.flags), seen.tos) == (30000, 128, 0, 0)
+    assert (seen.src, seen.dst, seen[UDP].sport, seen[UDP].dport) == (SERVER, CLIENT, 53, 5353)
+    assert bytes(seen[UDP].payload)[2:4] == b"\x81\x80"
+    assert (message.id, message.qdcount, message.ancount, message.nscount, message.arcount) == (7, 1, 1, 0, 0)
+    assert (message.an[0].ttl, message.an[0].type) == (300, 1)
+    assert b"\xc0\x0c\0\x01\0\x01" in bytes(seen[UDP].payload)
+
+
+def test_dns_answer_to_edns_is_well_formed(book: Playbook) -> None:
+    book >> query(BAD, edns=True) << answer()
+    assert IP(book.last.injections[0].raw)[DNS].arcount == 0
+
+
+@pytest.mark.parametrize(("count", "forged"), [(25, True), (26, False), (32, False)])
+def test_dns_parser_limit(book: Playbook, count: int, forged: bool) -> None:
+    book >> query(BAD, ancount=count) << (answer() if forged else silence())
+
+
+def test_stun_is_dropped(book: Playbook) -> None:
+    book >> Send("STUN", IP(src=CLIENT, dst=SERVER) / UDP(sport=5000, dport=3478) / bytes(20)) << dropped()
+    book >> Send("3479", IP(src=CLIENT, dst=SERVER) / UDP(sport=5000, dport=3479) / bytes(20)) << silence()
+
+
+OFFENCES = {80: request_bytes(BAD), 443: hello_bytes(BAD)}
+
+
+@pytest.mark.parametrize(("dport", "cut"), [(80, 8), (443, 4)])
+def test_segmentation_evades(book: Playbook, dport: int, cut: int) -> None:
+    content = OFFENCES[dport]
+    connected(book, dport) >> data(content[:cut], dport) << silence()
+    book >> data(content[cut:], dport, cut) << silence()
+
+
+@pytest.mark.parametrize("dport", [80, 443])
+def test_reset_before_syn_evades(book: Playbook, dport: int) -> None:
+    book >> segment("R", ISN, dport=dport)
+    connected(book, dport) >> data(OFFENCES[dport], dport) << silence()
+
+
+@pytest.mark.parametrize(("dport", "evades"), [(80, True), (443, False)])
+def test_bad_checksum_reset_after_syn(book: Playbook, dport: int, evades: bool) -> None:
+    book >> syn(dport) >> segment("R", ISN, dport=dport, chksum=0x1234) >> syn_ack(dport) >> ack(dport)
+    book >> data(OFFENCES[dport], dport) << (silence() if evades else reset(INSIDE))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"GET / HTTP/1.1\r\nHost: \t\n" + BAD.encode() + b"\r\n\r\n",
+        b"GET / HTTP/1.1 \n\t\r\nHost: " + BAD.encode() + b"\r\n\r\n",
+        b"\n" + request_bytes(BAD),
+        b"GET / HTTP/1.1\r\nHost: " + BAD.encode() + b" " * 3391 + b"\r\nhOsT: " + BAD.encode() + b"\r\n\r\n",
+    ],
+    ids=["space-before-host", "space-after-version", "newline-before-method", "padded-host"],
+)  # fmt: skip
+def test_header_games_evade(book: Playbook, content: bytes) -> None:
+    connected(book, 80) >> data(content, 80) << silence()
