@@ -13,10 +13,7 @@ def environment(home: Path) -> dict[str, str]:
     """Return the variables by which programs that don't read the system's bundle find the run's authority."""
     return {
         "HOME": str(home),
-        **{
-            name: _BUNDLE
-            for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-        },
+        **{name: _BUNDLE for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")},
     }
 
 

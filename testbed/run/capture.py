@@ -6,11 +6,11 @@ comment on the frame that drew a decision (Wireshark shows it), and tells which 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from testbed.middlebox.live import packet_key
 from testbed.wire import pcap
 
 SNAPLEN_BYTES = 2048
@@ -19,20 +19,6 @@ SNAPLEN_BYTES = 2048
 def tcpdump(interface: str, path: Path) -> list[str]:
     """Return the command that captures one interface, IP and ARP alike, each packet written at once."""
     return ["tcpdump", "-i", interface, "-n", "-U", "-s", str(SNAPLEN_BYTES), "-Z", "root", "-w", str(path)]
-
-
-def packet_key(raw: bytes | memoryview) -> str:
-    """Return a name for an IP packet that survives a router: TTL and header checksum don't count.
-
-    A box writes the same key as `trigger.hash`, which ties its decision to frames of the captures.
-    """
-    data = bytearray(raw)
-    if len(data) >= 20 and data[0] >> 4 == 4:
-        data[8] = 0
-        data[10:12] = b"\0\0"
-    elif len(data) >= 40 and data[0] >> 4 == 6:
-        data[7] = 0
-    return hashlib.blake2b(bytes(data), digest_size=8).hexdigest()
 
 
 def annotate(raw: Path, annotated: Path, events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:

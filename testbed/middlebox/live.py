@@ -1,0 +1,222 @@
+"""The live adapter: packets from NFQUEUE to the engine, verdicts and injected packets back. Owns clock and sockets.
+
+The kernel takes over flows that pass. One that is dropped for good stays with the engine: a mark is saved when a packet
+leaves the box, and its packets never do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import select
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from testbed import control
+from testbed.dpi.decision import Decision, Injection, Note, Offload, Side, Verdict
+from testbed.dpi.engine import Engine
+from testbed.dpi.policy import Policy, load_policy
+from testbed.middlebox import kernel, nfqueue
+
+_BATCH = 256
+_LONGEST_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class BoxConfig:
+    """What a box process is told. `t0`: monotonic start of the run; `epoch`: the Unix time it stands for."""
+
+    node: str
+    inside_if: str
+    outside_if: str
+    policy: str
+    groups: Mapping[str, list[str]]
+    seed: int
+    events: str
+    control: str
+    epoch: float
+    t0: float
+    ipv6: bool = False
+
+
+@dataclass(order=True, slots=True)
+class _Later:
+    due: float
+    order: int
+    packet_id: int = field(compare=False, default=0)
+    injection: Injection | None = field(compare=False, default=None)
+
+
+class LiveBox:
+    """One censor in one router."""
+
+    def __init__(self, config: BoxConfig) -> None:
+        self.config = config
+        self._generation = 1
+        self._disabled: set[str] = set()
+        self._policy = load_policy(config.policy, config.groups)
+        self.engine = Engine(self._policy, seed=config.seed)
+        self._events: IO[str] = Path(config.events).open("a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._inside = socket.if_nametoindex(config.inside_if)
+        self._queue = nfqueue.Queue(kernel.QUEUE)
+        self._control = control.serve(Path(config.control), self._answer)
+        self._raw = {4: _raw_socket(socket.AF_INET)}
+        if config.ipv6:
+            self._raw[6] = _raw_socket(socket.AF_INET6)
+        self._later: list[_Later] = []
+        self._order = 0
+        self._worst_lag_s = 0.0
+        self._running = True
+        self._install()
+
+    def _install(self) -> None:
+        self._marks = kernel.Marks(self._generation)
+        kernel.install(self._marks, ipv6=self.config.ipv6)
+
+    def now(self) -> float:
+        """Return the emulated Unix time."""
+        return self.config.epoch + time.monotonic() - self.config.t0
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        poller = select.poll()
+        poller.register(self._queue.fileno(), select.POLLIN)
+        poller.register(self._control.fileno(), select.POLLIN)
+        while self._running:
+            wait_s = _LONGEST_WAIT_S
+            if self._later:
+                wait_s = min(wait_s, max(0.0, self._later[0].due - self.now()))
+            for descriptor, _ in poller.poll(wait_s * 1000):
+                if descriptor == self._queue.fileno():
+                    self._drain()
+                else:
+                    self._control.accept_ready()
+            self._send_due()
+
+    def stop(self) -> None:
+        """End `run` after the packet at hand."""
+        self._running = False
+
+    def _drain(self) -> None:
+        for _ in range(_BATCH):
+            got = False
+            for queued in self._queue.receive():
+                got = True
+                self._judge(queued)
+            if not got:
+                return
+
+    def _judge(self, queued: nfqueue.Queued) -> None:
+        side = Side.INSIDE if queued.in_interface == self._inside else Side.OUTSIDE
+        now = self.now()
+        decision = self.engine.receive(queued.raw, side, now)
+        for injection in decision.injections:
+            self._inject(injection, now)
+        if decision.verdict in (Verdict.DROP, Verdict.THROTTLE):
+            self._queue.drop(queued.id)
+        elif decision.verdict is Verdict.DELAY and decision.until is not None:
+            self._push(decision.until, packet_id=queued.id)
+        else:
+            self._queue.accept(queued.id, self._marks.passed if decision.offload is Offload.PASS else 0)
+        if decision.notes:
+            self._record(decision, queued.raw, now)
+        self._worst_lag_s = max(self._worst_lag_s, self.now() - now)
+
+    def _push(self, due: float, *, packet_id: int = 0, injection: Injection | None = None) -> None:
+        self._order += 1
+        heapq.heappush(self._later, _Later(due, self._order, packet_id, injection))
+
+    def _inject(self, injection: Injection, now: float) -> None:
+        if injection.after_s > 0:
+            self._push(now + injection.after_s, injection=injection)
+        else:
+            self._send(injection.raw)
+
+    def _send(self, raw: bytes) -> None:
+        if raw[0] >> 4 == 4:
+            self._raw[4].sendto(raw, (socket.inet_ntoa(raw[16:20]), 0))
+        elif 6 in self._raw:
+            self._raw[6].sendto(raw, (socket.inet_ntop(socket.AF_INET6, raw[24:40]), 0))
+
+    def _send_due(self) -> None:
+        now = self.now()
+        while self._later and self._later[0].due <= now:
+            later = heapq.heappop(self._later)
+            if later.injection is not None:
+                self._send(later.injection.raw)
+            else:
+                self._queue.accept(later.packet_id)
+
+    def _record(self, decision: Decision, raw: memoryview | bytes, now: float) -> None:
+        for note in decision.notes:
+            event = {
+                "t": round(now - self.config.epoch, 6), "now": round(now, 6), "box": self.config.node,
+                **note.as_json(), "verdict": decision.verdict.value, "injections": len(decision.injections),
+                "trigger": {"hash": packet_key(raw) if len(raw) else ""},
+            }  # fmt: skip
+            self._events.write(json.dumps(event, sort_keys=True) + "\n")
+        self._events.flush()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        operation = request["op"]
+        if operation == "stats":
+            return {
+                **self.engine.counters, "queue_drops": self._queue.overruns, "worst_lag_s": self._worst_lag_s,
+                "policy": self._policy.policy, "disabled": sorted(self._disabled),
+            }  # fmt: skip
+        if operation == "policy":
+            self._policy = load_policy(request["policy"], self.config.groups)
+            self._disabled = set()
+        elif operation == "rule":
+            if request["rule"] not in self._policy.rule_names:
+                raise KeyError(f"no rule {request['rule']!r}; known: {', '.join(self._policy.rule_names)}")
+            (self._disabled.discard if request["enabled"] else self._disabled.add)(request["rule"])
+        elif operation == "stop":
+            self.stop()
+            return {"ok": True}
+        else:
+            raise ValueError(f"unknown operation {operation!r}")
+        self._apply()
+        return {"ok": True, "rules": list(self.engine.policy.rule_names)}
+
+    def _apply(self) -> None:
+        """Give the engine the policy without its disabled rules, and make the kernel ask again about every flow."""
+        policy: Policy = self._policy
+        for rule in sorted(self._disabled):
+            policy = policy.without(rule)
+        now = self.now()
+        note: Note = self.engine.replace_policy(policy, now)
+        self._generation = self._generation % 0xFFFF + 1
+        self._install()
+        self._record(Decision(notes=(note,)), b"", now)
+
+    def close(self) -> None:
+        """Let go of sockets and files."""
+        self._queue.close()
+        self._control.close()
+        self._events.close()
+        for raw in self._raw.values():
+            raw.close()
+
+
+def _raw_socket(family: int) -> socket.socket:
+    raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    if family == socket.AF_INET:
+        raw.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
+    return raw
+
+
+def packet_key(raw: bytes | memoryview) -> str:
+    """Return a name for an IP packet that survives a router: TTL and header checksum don't count."""
+    data = bytearray(raw)
+    if len(data) >= 20 and data[0] >> 4 == 4:
+        data[8] = 0
+        data[10:12] = b"\0\0"
+    elif len(data) >= 40 and data[0] >> 4 == 6:
+        data[7] = 0
+    return hashlib.blake2b(bytes(data), digest_size=8).hexdigest()
