@@ -94,17 +94,17 @@ class Fabric:
                 raise proc.CommandError(proc.Completed(("configure", node.name), popen.returncode, said, ""))
 
     def _script(self, node: Node, folder: Path) -> list[str]:
-        lines = ["sysctl -qw net.ipv4.ip_forward=%d" % (node.kind in ("router", "box"))]
+        forwards = int(node.kind in ("router", "box"))
+        lines = [f"sysctl -qw net.ipv4.ip_forward={forwards}"]
         lines += [
             "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0",
             "sysctl -qw net.ipv4.tcp_congestion_control=cubic 2>/dev/null || true",
-            # a mark says that the fabric wants no redirects: hosts of one LAN talk through the ISP on purpose
             "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0",
             "sysctl -qw net.ipv4.ping_group_range='0 0' 2>/dev/null || true",
         ]
         if self.plan.ipv6:
             lines.append("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
-            lines.append("sysctl -qw net.ipv6.conf.all.forwarding=%d" % (node.kind in ("router", "box")))
+            lines.append(f"sysctl -qw net.ipv6.conf.all.forwarding={forwards}")
         else:
             lines.append("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
         batch = ["link set lo up"]

@@ -1,4 +1,4 @@
-"""What a host believes: its resolver, its names, and whom it trusts. Bound over `/etc` in the node's own mount namespace."""
+"""What a host believes: its resolver, its names, and whom it trusts, bound over `/etc` in its own mounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def environment(home: Path) -> dict[str, str]:
     """Return the variables by which programs that don't read the system's bundle find the run's authority."""
     return {
         "HOME": str(home),
-        **{name: _BUNDLE for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")},
+        **dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), _BUNDLE),
     }
 
 

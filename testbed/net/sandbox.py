@@ -47,7 +47,7 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
 
     environment = {**os.environ, "TESTBED_ROOTLESS": "1" if rootless else ""}
     environment["PATH"] = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
-    process = subprocess.Popen([*unshare_argv(rootless), *argv], env=environment, preexec_fn=die_with_parent)  # noqa: PLW1509
+    process = subprocess.Popen([*unshare_argv(rootless), *argv], env=environment, preexec_fn=die_with_parent)
     (run_dir / "sandbox.json").write_text(json.dumps({"unshare": process.pid, "rootless": rootless}), encoding="utf-8")
 
     def pass_on(number: int, frame: object) -> None:
