@@ -1,12 +1,13 @@
 """Name lists as censors keep them: exact names, suffixes, and unanchored substrings that over-block.
 
-A pattern is written `=exact.name`, `.suffix.name` (the name itself and everything under it) or `*part*` (anywhere,
-so `*twitter.com*` also hits `xtwitter.com`; facts §1, rule form). A list file has one pattern a line; `#` starts a
-comment.
+A pattern is written `=exact.name`, `.suffix.name` (the name itself and everything under it), `*part*` (anywhere, so
+`*twitter.com*` also hits `xtwitter.com`; facts §1, rule form) or `/regex/` (Python's, anywhere; slow, asked last). A
+list file has one pattern a line; `#` starts a comment.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 _GRAM = 4
@@ -20,11 +21,14 @@ class NameIndex:
         self._suffix: set[str] = set()
         self._short: list[str] = []
         self._parts: dict[str, list[str]] = {}
+        self._regexes: list[re.Pattern[str]] = []
         for pattern in patterns:
             self._add(check_pattern(pattern))
 
     def _add(self, pattern: str) -> None:
-        if pattern[0] == "=":
+        if pattern[0] == "/":
+            self._regexes.append(re.compile(pattern[1:-1]))
+        elif pattern[0] == "=":
             self._exact.add(pattern[1:])
         elif pattern[0] == ".":
             self._suffix.add(pattern[1:])
@@ -51,20 +55,31 @@ class NameIndex:
                 for part in self._parts.get(name[start : start + _GRAM], ()):
                     if name.startswith(part, start):
                         return f"*{part}*"
+        for regex in self._regexes:
+            if regex.search(name):
+                return f"/{regex.pattern}/"
         return None
 
     def __len__(self) -> int:
-        return len(self._exact) + len(self._suffix) + len(self._short) + sum(map(len, self._parts.values()))
+        parts = len(self._short) + sum(map(len, self._parts.values()))
+        return len(self._exact) + len(self._suffix) + parts + len(self._regexes)
 
 
 def check_pattern(pattern: str) -> str:
-    """Return a pattern in lower case; `ValueError` if it has none of the three forms."""
-    text = pattern.strip().lower()
+    """Return a pattern, in lower case unless a regex; `ValueError` if it has none of the four forms."""
+    text = pattern.strip()
+    if len(text) > 2 and text[0] == text[-1] == "/":
+        try:
+            re.compile(text[1:-1])
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression ({error})") from None
+        return text
+    text = text.lower()
     if len(text) > 1 and text[0] in "=." and "*" not in text:
         return text
     if len(text) > 2 and text[0] == text[-1] == "*" and "*" not in text[1:-1]:
         return text
-    raise ValueError(f"{pattern!r} is not a name pattern; write `=exact.name`, `.suffix.name` or `*part*`")
+    raise ValueError(f"{pattern!r} is not a name pattern; write `=exact`, `.suffix`, `*part*` or `/regex/`")
 
 
 def read_list(lines: Sequence[str]) -> list[tuple[int, str]]:

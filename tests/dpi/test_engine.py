@@ -1,0 +1,171 @@
+"""The engine whatever the bytes; actions and knobs that `tm-2022` doesn't use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+
+from testbed.dpi.decision import Offload, Side, Verdict
+from testbed.dpi.engine import Engine
+from testbed.dpi.policy import Policy, load_policy
+from tests.dpi.playbook import (
+    CLIENT,
+    INSIDE,
+    OUTSIDE,
+    SERVER,
+    Playbook,
+    Send,
+    ack,
+    client_hello,
+    data,
+    dropped,
+    hello_bytes,
+    playbook,
+    query,
+    reset,
+    silence,
+    syn,
+    syn_ack,
+)
+
+EVIDENCE = {"mark": "G", "source": "test"}
+GROUPS = {"cloudflare": ["198.18.128.0/20"], "hosting": ["198.18.144.0/20"]}
+
+
+def engine(match: dict[str, Any], action: dict[str, Any], **fields: Any) -> Engine:
+    rule = {"name": "r", "match": match, "action": action, "evidence": EVIDENCE, **fields}
+    return Engine(Policy.model_validate({"policy": "p", "title": "t", "placement": "in-path", "rules": [rule]}), seed=1)
+
+
+def connected(book: Playbook) -> Playbook:
+    return book >> syn() >> syn_ack() >> ack()
+
+
+def udp(content: bytes, dport: int = 40001) -> Send:
+    return Send("udp", IP(src=CLIENT, dst=SERVER) / UDP(sport=5000, dport=dport) / content)
+
+
+OFFENCE = bytes(client_hello("twitter.com").packet)
+QUESTION = bytes(query("twitter.com").packet)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.builds(
+    lambda base, at, junk: base[:at] + junk + base[at + len(junk):],
+    st.sampled_from([OFFENCE, QUESTION]), st.integers(0, 150), st.binary(max_size=12))))  # fmt: skip
+def test_hostile_bytes_never_raise(raw: bytes) -> None:
+    for name in ("tm-2022", "tm-2018-imo-media"):
+        Engine(POLICIES[name], seed=1).receive(raw, Side.INSIDE, 1.0)
+
+
+POLICIES = {name: load_policy(name) for name in ("tm-2022", "tm-2018-imo-media")}
+
+
+def test_same_seed_same_bytes() -> None:
+    packets = [bytes(s.packet) for s in (syn(), ack(), client_hello("twitter.com"), query("twitter.com"), ack())]
+    runs = []
+    for _ in range(2):
+        censor = Engine(POLICIES["tm-2022"], seed=5)
+        runs.append([censor.receive(raw, INSIDE, float(at)) for at, raw in enumerate(packets)])
+    assert runs[0] == runs[1]
+
+
+def test_chance_is_a_share_of_connections() -> None:
+    censor = engine({"sni": {"patterns": ["=a.com"]}}, {"rst": {}}, probability="25 %")
+    hits = 0
+    for port in range(10000, 11000):
+        packet = IP(src=CLIENT, dst=SERVER) / TCP(sport=port, dport=443, flags="PA") / hello_bytes("a.com")
+        hits += len(censor.receive(bytes(packet), INSIDE, 1.0).injections)
+    assert 200 < hits < 300
+
+
+@pytest.mark.parametrize("content", [b"\x09\x02" + bytes(8), b"\0\x09\x03" + bytes(8), b"\x88\x49\x1a\0" + bytes(1095)])
+def test_imo_calls_die_and_stay_dead(content: bytes) -> None:
+    book = playbook(Engine(load_policy("tm-2018-imo-calls"), seed=1))
+    book >> udp(content) << dropped()
+    book >> udp(b"anything later") << dropped()
+    book >> udp(b"another flow", 40002) << silence()
+
+
+def test_imo_media_stalls_and_chat_does_not() -> None:
+    censor = Engine(POLICIES["tm-2018-imo-media"], seed=1)
+    connected(playbook(censor)) >> client_hello("photos.media.imo.im") << dropped()
+    censor = Engine(POLICIES["tm-2018-imo-media"], seed=1)
+    connected(playbook(censor)) >> client_hello("chat.imo.im") << silence()
+
+
+def test_listed_addresses_draw_a_reset_after_the_handshake() -> None:
+    censor = Engine(load_policy("tm-2023-08", GROUPS), seed=1)
+    first = IP(src=CLIENT, dst="198.18.128.9") / TCP(sport=1, dport=443, flags="S", seq=1)
+    second = IP(src="198.18.128.9", dst=CLIENT) / TCP(sport=443, dport=1, flags="SA", seq=8, ack=2)
+    third = IP(src=CLIENT, dst="198.18.128.9") / TCP(sport=1, dport=443, flags="A", seq=2, ack=9)
+    book = playbook(censor) >> Send("SYN", first) << silence()
+    book >> Send("SYN+ACK", second, OUTSIDE) << silence()
+    book >> Send("ACK", third) << reset(INSIDE)
+
+
+def test_groups_the_scenario_lacks_hit_nothing() -> None:
+    connected(playbook(Engine(load_policy("tm-2023-08"), seed=1))) << silence()
+
+
+def test_shutdown_drops_everything() -> None:
+    policy = load_policy("tm-shutdown")
+    playbook(Engine(policy, seed=1)) >> syn() << dropped()
+    assert [item.rule for item in policy.kernel_sets()] == ["everything"]
+
+
+def test_reset_to_both_ends() -> None:
+    book = connected(playbook(engine({"sni": {"patterns": ["=a.com"]}}, {"rst": {"to": "both", "flags": "RA"}})))
+    book >> client_hello("a.com")
+    assert {item.toward for item in book.last.injections} == {INSIDE, OUTSIDE}
+
+
+def test_policing_drops_what_exceeds_the_rate() -> None:
+    censor = engine({"sni": {"patterns": ["=a.com"]}}, {"throttle": {"rate": "128 kbit/s", "burst": "2 kB"}})
+    book = connected(playbook(censor)) >> client_hello("a.com")
+    verdicts = [(book >> data(bytes(1000))).last.verdict for _ in range(4)]
+    assert verdicts[0] is Verdict.PASS
+    assert verdicts[-1] is Verdict.THROTTLE
+
+
+def test_offload_waits_for_data_and_never_under_wide_blocks() -> None:
+    def last_offload(key: str) -> Offload:
+        censor = engine({"sni": {"patterns": ["=a.com"]}}, {"rst": {}}, residual={"lasts": "9 s", "key": key})
+        book = connected(playbook(censor))
+        assert book.last.offload is Offload.NONE
+        for _ in range(17):
+            book >> data(b"innocent")
+        return book.last.offload
+
+    assert last_offload("4-tuple") is Offload.PASS
+    assert last_offload("3-tuple") is Offload.NONE
+
+
+def test_flow_table_is_bounded_and_says_so() -> None:
+    censor = Engine(POLICIES["tm-2022"], seed=1, most_flows=10)
+    for port in range(50):
+        censor.receive(bytes(udp(b"x", 1000 + port).packet), INSIDE, 1.0)
+    assert censor.counters["evicted"] == 40
+
+
+def test_replaced_policy_acts_from_the_next_packet() -> None:
+    censor = Engine(POLICIES["tm-2022"], seed=1)
+    book = connected(playbook(censor)) >> client_hello("twitter.com") << reset(INSIDE)
+    censor.replace_policy(load_policy("open"), book.now)
+    book >> client_hello("twitter.com") << silence()
+
+
+def test_injected_packets_are_what_scapy_would_build() -> None:
+    address = {4: (IP, CLIENT, SERVER), 6: (IPv6, "2001:db8:64::1:1", "2001:db8:19::1")}
+    for layer, source, target in address.values():
+        offence = TCP(sport=7, dport=443, flags="PA", seq=3, ack=9) / hello_bytes("a.com")
+        packet = layer(src=source, dst=target) / offence
+        decision = engine({"sni": {"patterns": ["=a.com"]}}, {"rst": {}}).receive(bytes(packet), INSIDE, 1.0)
+        fields = {"ttl": 64, "id": 0} if layer is IP else {"hlim": 64}
+        wanted = layer(src=target, dst=source, **fields) / TCP(sport=443, dport=7, flags="R", seq=9, window=0)
+        assert decision.injections[0].raw == bytes(wanted)

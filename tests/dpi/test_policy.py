@@ -1,0 +1,68 @@
+"""Policies as files: what ships loads, what is wrong is told with its line, names are explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed import shipped
+from testbed.dpi.policy import load_policy
+from testbed.errors import InputError
+
+HEAD = "policy: p\ntitle: t\nplacement: in-path\nrules:\n"
+WHOLE = "  - {name: a, match: {sni: {patterns: [.a.com]}}, action: {rst: {}}, evidence: {mark: M, source: x}}\n"
+GROUPS = {"cloudflare": ["198.18.128.0/20"], "hosting": ["198.18.144.0/20"]}
+
+
+@pytest.mark.parametrize("name", shipped.names("policies"))
+def test_shipped_policies_load_and_show_evidence(name: str) -> None:
+    policy = load_policy(name, GROUPS)
+    assert policy.policy == name
+    assert all(rule.evidence.source for rule in policy.rules)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "part"),
+    [
+        (HEAD + "  - {name: a, match: {sni: {patterns: [.a.com]}}, action: {rst: {}}}\n", 5, "evidence"),
+        (HEAD + WHOLE.replace(".a.com", "a.com"), 5, "not a name pattern"),
+        (HEAD + WHOLE + WHOLE, 6, "two rules"),
+        (HEAD + WHOLE.replace("rst: {}", "rst: {}, drop: flow"), 5, "exactly one"),
+        (HEAD.replace("in-path", "on-path") + WHOLE.replace("rst: {}", "drop: flow"), 5, "on-path"),
+        (HEAD + WHOLE.replace("{patterns: [.a.com]}", "{lists: [none.txt]}"), 5, "no such list"),
+    ],
+)
+def test_wrong_policies_are_told_with_their_line(tmp_path: Path, text: str, line: int, part: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_policy(path)
+    told = [(item.place, f"{item.what} {item.mend}") for item in caught.value.problems]
+    assert any(place == f"{path}:{line}" and part in what for place, what in told), told
+
+
+def test_unknown_names_and_groups_are_told() -> None:
+    with pytest.raises(InputError, match="tm-2022"):
+        load_policy("tm-2202")
+    with pytest.raises(InputError, match="cloudflare"):
+        load_policy("tm-2023-08", {})
+
+
+def test_explain_shows_the_lists_apart() -> None:
+    policy = load_policy("tm-2022")
+    assert [hit.pattern for hit in policy.explain("XTwitter.com.")] == ["*twitter.com*"] * 3
+    assert [hit.kind for hit in policy.explain("cdn.sstatic.net")] == ["dns", "sni"]
+    assert policy.explain("example.org") == ()
+
+
+def test_without_takes_one_rule_away() -> None:
+    policy = load_policy("tm-2022")
+    assert set(policy.rule_names) - set(policy.without("stun").rule_names) == {"stun"}
+
+
+def test_the_kernel_gets_only_what_it_can_decide() -> None:
+    sets = load_policy("tm-2023-08", GROUPS).kernel_sets()
+    assert all(item.rule not in ("dns", "http-host", "tls-sni", "listed-addresses") for item in sets)
+    (stun,) = load_policy("tm-2022").kernel_sets()
+    assert (stun.rule, stun.protocol, stun.ports) == ("stun", "udp", ((3478, 3478),))
