@@ -46,7 +46,7 @@ def run(
     timeout_s: float = 10.0,
     env: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Run a command to its end. `CommandError` on a non-zero status if `check`; `MachineError` if it isn't installed."""
+    """Run a command to its end. `CommandError` on a non-zero status if `check`; `MachineError` if there is none."""
     try:
         done = subprocess.run(
             list(argv), input=input, capture_output=True, text=True, errors="replace", timeout=timeout_s, env=env,

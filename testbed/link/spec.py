@@ -1,4 +1,4 @@
-"""What a link is: rate, queue, delay, jitter, loss, duplicates, and how they change by the clock. Each direction its own.
+"""What a link is: rate, queue, delay, jitter, loss, duplicates, each direction its own, and how they change by the clock.
 
 A rate counts IP bytes. `rtt` is the time there and back on an empty link, half of it each way. What a key means is said
 beside it; what the kernel backend can't honour it refuses (`kernel.shape_commands`).
@@ -96,7 +96,7 @@ class DirectionSpec(Strict):
     loss: Fraction = 0.0
     bursts: GilbertElliott | None = None
     duplicate: Fraction = 0.0
-    queue: Queue = Queue(time=0.5)
+    queue: Queue = Queue.model_construct(time=0.5)
     """U: no source says how long the national queue is; default 500 ms."""
     by_clock: tuple[Hours, ...] = ()
 

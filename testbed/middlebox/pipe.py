@@ -7,6 +7,7 @@ moment it was due and the moment it happened, from which `link.fidelity` judges 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -198,10 +199,8 @@ def main(path: Path) -> int:
         return error.exit_status
     signal.signal(signal.SIGTERM, lambda number, frame: pipe.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with contextlib.suppress(PermissionError):  # an ordinary user's: the fidelity report says whether it mattered
         os.setpriority(os.PRIO_PROCESS, 0, -10)
-    except PermissionError:
-        pass  # an ordinary user's sandbox: the fidelity report says whether it mattered
     gc.freeze()
     print("ready", flush=True)
     try:

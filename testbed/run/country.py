@@ -21,7 +21,7 @@ from testbed import control
 from testbed.clock import RunClock
 from testbed.errors import TestbedError
 from testbed.link import kernel
-from testbed.link.spec import LinkSpec
+from testbed.link.spec import LinkSpec, plain
 from testbed.net.fabric import Fabric
 from testbed.run import capture
 from testbed.run.directory import RunDirectory
@@ -104,7 +104,7 @@ class Country:
             return None
         config = {
             "node": LINK, "inside_if": LINK_PORTS[0], "outside_if": LINK_PORTS[1],
-            "link": self.spec.link.model_dump(mode="json"), "seed": self.spec.seed,
+            "link": plain(self.spec.link), "seed": self.spec.seed,
             "control": str(self.directory.control("link")), "log": str(self.departures),
             "epoch": self.clock.epoch, "t0": self.clock.t0,
         }  # fmt: skip
@@ -154,7 +154,7 @@ class Country:
 
     def set_link(self, link: LinkSpec) -> None:
         """Change the national link while packets flow."""
-        control.call(self.directory.control("link"), {"op": "set", "link": link.model_dump(mode="json")})
+        control.call(self.directory.control("link"), {"op": "set", "link": plain(link)})
 
     def stats(self) -> dict[str, dict[str, Any]]:
         """Return the counters of the link and of each box, as they say them."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from testbed.clock import RunClock
 from testbed.errors import InputError, Problem, TestbedError
-from testbed.run.country import Country, CountrySpec
+from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.load import load_scenario
@@ -64,7 +64,7 @@ def _exec(country: Country, job: Mapping[str, Any]) -> int:
     died = country.check_alive()
     country.stop()
     if job["json"]:
-        events = [event for event in read_lines(country.directory.box_events("gateway"))]
+        events = list(read_lines(country.directory.box_events("gateway")))
         print(json.dumps({"status": status, "decisions": events, "died": died}), file=sys.stderr)
     if died:
         raise TestbedError("\n".join(died))

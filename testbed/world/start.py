@@ -1,0 +1,187 @@
+"""Starts the world's servers side by side and waits until each answers.
+
+Real servers where Debian has them: caddy for HTTP/1.1, 2 and 3 with certificates minted for any name, unbound for the
+resolvers (UDP, TCP, DoT, DoH).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from testbed.errors import MachineError, TestbedError
+from testbed.scenario.plan import TopologyPlan
+from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, RESOLVER
+from testbed.world.ca import RunCA
+
+_READY_S = 20.0
+_RESOLVER_NAMES = ("dns.google", "one.one.one.one", "cloudflare-dns.com", "dns.quad9.net", "resolver.test")
+_BACKEND_PORT = 8080
+
+
+class Starter(Protocol):
+    """The part of the fabric that this module needs."""
+
+    def popen(self, node: str, argv: Sequence[str], *, log_path: Path, **popen: Any) -> subprocess.Popen[bytes]:
+        """Start a program in a node."""
+        ...
+
+    def pid(self, node: str) -> int:
+        """Return a process that holds the node's namespaces."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server that was started: where, and the ports that show it is ready (`tcp/443`, `udp/53`)."""
+
+    name: str
+    node: str
+    process: subprocess.Popen[bytes]
+    ports: tuple[str, ...]
+    log: Path
+
+
+def zone_of(plan: TopologyPlan) -> dict[str, list[str]]:
+    """Return the names the world fixes: the plan's, and the public resolver's."""
+    fixed = {name: [PUBLIC_RESOLVER] for name in _RESOLVER_NAMES}
+    return {**fixed, **{name: list(values) for name, values in plan.zone.items()}}
+
+
+def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -> list[Service]:
+    """Start every server of the world and wait until all answer; `MachineError` if one is not installed."""
+    work, logs = run_dir / "work" / "world", run_dir / "logs"
+    work.mkdir(parents=True, exist_ok=True)
+    zone = work / "zone.json"
+    config = {"address": AUTHORITY, "zone": zone_of(plan), "ipv6": plan.ipv6}
+    zone.write_text(json.dumps(config), encoding="utf-8")
+    resolver, public, caddyfile = work / "resolver.conf", work / "public.conf", work / "Caddyfile"
+    resolver.write_text(_unbound(RESOLVER, work, None), encoding="utf-8")
+    public.write_text(_unbound(PUBLIC_RESOLVER, work, ca.issue([*_RESOLVER_NAMES, PUBLIC_RESOLVER])), encoding="utf-8")
+    caddyfile.write_text(_caddyfile(ca, plan.ipv6), encoding="utf-8")
+    python = sys.executable
+    caddy = {"XDG_DATA_HOME": str(work), "XDG_CONFIG_HOME": str(work), "GOMAXPROCS": "2"}
+    wanted: list[tuple[str, str, list[str], tuple[str, ...], dict[str, str]]] = [
+        (
+            "caddy",
+            "web",
+            ["caddy", "run", "--config", str(caddyfile), "--adapter", "caddyfile"],
+            ("tcp/443", "tcp/80"),
+            caddy,
+        ),
+        ("zone", "dns", [python, "-m", "testbed.world.zone", str(zone)], ("tcp/53",), {}),
+        ("unbound-resolver", "resolver", ["unbound", "-d", "-p", "-c", str(resolver)], ("tcp/53",), {}),
+        ("unbound-public", "dns", ["unbound", "-d", "-p", "-c", str(public)], ("tcp/853", "tcp/443"), {}),
+        ("backend", "web", [python, "-m", "testbed.world.backend", str(_BACKEND_PORT)], (f"tcp/{_BACKEND_PORT}",), {}),
+    ]
+    if any(node.name == "blockpage" for node in plan.nodes):
+        blockpage = "import asyncio; from testbed.world.backend import serve; asyncio.run(serve('198.18.0.99', 80))"
+        wanted.append(("blockpage", "blockpage", [python, "-c", blockpage], ("tcp/80",), {}))
+    services = [
+        Service(
+            name, node, fabric.popen(node, argv, log_path=logs / f"{name}.log", env=env), ports, logs / f"{name}.log"
+        )
+        for name, node, argv, ports, env in wanted
+    ]
+    _await(fabric, services)
+    return services
+
+
+def _await(fabric: Starter, services: Sequence[Service]) -> None:
+    deadline = time.monotonic() + _READY_S
+    waiting = list(services)
+    while waiting:
+        for service in list(waiting):
+            if service.process.poll() is not None:
+                tail = "\n".join(service.log.read_text(errors="replace").splitlines()[-8:])
+                if "No such file" in tail or service.process.returncode == 127:
+                    raise MachineError(f"{service.name} can't be started: {tail}", "run `make setup`")
+                raise TestbedError(f"{service.name} ended with status {service.process.returncode}: {tail}")
+            if set(service.ports) <= listening(fabric.pid(service.node)):
+                waiting.remove(service)
+        if waiting and time.monotonic() > deadline:
+            names = ", ".join(service.name for service in waiting)
+            raise TestbedError(f"not ready after {_READY_S:g} s: {names}; see their logs in {waiting[0].log.parent}")
+        if waiting:
+            time.sleep(0.01)
+
+
+def listening(pid: int) -> set[str]:
+    """Return the TCP ports that something listens on in a process's network namespace, as `tcp/443`."""
+    found: set[str] = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A":
+                found.add(f"tcp/{int(fields[1].rpartition(':')[2], 16)}")
+    return found
+
+
+def _unbound(address: str, work: Path, certificate: tuple[Path, Path] | None) -> str:
+    """Return a forwarding resolver's configuration: no root user to drop to, no DNSSEC, nothing outside the run."""
+    lines = [
+        "server:", "  do-daemonize: no", '  username: ""', '  chroot: ""', f'  directory: "{work}"', '  pidfile: ""',
+        "  use-syslog: no", "  verbosity: 1", "  num-threads: 1", '  module-config: "iterator"',
+        f"  interface: {address}@53", "  access-control: 0.0.0.0/0 allow", "  access-control: ::/0 allow",
+        "  do-not-query-localhost: no", "  edns-buffer-size: 1232", "  qname-minimisation: no", "  prefetch: no",
+        "  so-rcvbuf: 0", "  so-sndbuf: 0", "  msg-cache-size: 1m", "  rrset-cache-size: 1m",
+        "  outgoing-range: 64", "  num-queries-per-thread: 64", "  do-ip6: no",
+    ]  # fmt: skip
+    if certificate is not None:
+        chain, key = certificate
+        lines += [
+            f"  interface: {address}@853", f"  interface: {address}@443", "  tls-port: 853", "  https-port: 443",
+            f'  tls-service-pem: "{chain}"', f'  tls-service-key: "{key}"',
+        ]  # fmt: skip
+    lines += ["remote-control:", "  control-enable: no"]
+    lines += ["forward-zone:", '  name: "."', f"  forward-addr: {AUTHORITY}", ""]
+    return "\n".join(lines)
+
+
+def _caddyfile(ca: RunCA, ipv6: bool) -> str:
+    bind = "0.0.0.0 [::]" if ipv6 else "0.0.0.0"
+    return f"""{{
+    admin off
+    skip_install_trust
+    default_bind {bind}
+    auto_https disable_redirects
+    log {{
+        level WARN
+    }}
+    pki {{
+        ca run {{
+            name "Testbed run authority"
+            root {{
+                cert {ca.bundle}
+                key {ca.key_path}
+            }}
+        }}
+    }}
+    on_demand_tls {{
+        interval 1s
+        burst 100000
+    }}
+}}
+http:// {{
+    reverse_proxy 127.0.0.1:{_BACKEND_PORT}
+}}
+https:// {{
+    tls {{
+        issuer internal {{
+            ca run
+        }}
+        on_demand
+    }}
+    reverse_proxy 127.0.0.1:{_BACKEND_PORT}
+}}
+"""
