@@ -134,6 +134,17 @@ class Country:
         self._processes.append(process)
         return process
 
+    def serve(self, name: str, node: str, config: Mapping[str, Any]) -> None:
+        """Start a server of the apps in a node and wait until it is ready."""
+        path = self.directory.path / "work" / f"serve-{name}.json"
+        self.directory.write_json(path, config)
+        log = self.directory.log(f"serve-{name}")
+        argv = [sys.executable, "-m", "testbed.apps", "serve", str(path)]
+        popen = self.fabric.popen(node, argv, log_path=log, stdout=subprocess.PIPE)
+        process = _Process(name, node, popen, log)
+        self._processes.append(process)
+        _await_ready(process)
+
     def _start_captures(self, box: str) -> None:
         for side, interface in (("inside", f"{box}-in"), ("outside", f"{box}-out")):
             log = self.directory.log(f"capture-{box}-{side}")

@@ -9,6 +9,7 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import dns.exception
 import dns.flags
@@ -49,8 +50,7 @@ class _Authority(asyncio.DatagramProtocol):
         self._zone, self._ipv6 = zone, ipv6
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         reply = self.reply(data)

@@ -1,0 +1,174 @@
+"""Plays a scenario: country up, apps and timeline, country down, judgement, record."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from testbed.apps.plan import serve_specs, zone_for
+from testbed.clock import RunClock
+from testbed.link import fidelity
+from testbed.link.load import load_link
+from testbed.middlebox.pipe import DEPARTURE
+from testbed.run import gate, record
+from testbed.run.country import Country
+from testbed.run.directory import RunDirectory, read_lines
+from testbed.run.resolve import country_spec
+from testbed.scenario.judge import judge, place_in_phases
+from testbed.scenario.load import AppSpec, Scenario, Step, load_scenario
+from testbed.scenario.timeline import phases
+
+_TICK_S = 0.2
+_GRACE_S = 3.0
+
+
+class Player:
+    """One run of a scenario in a country that is up."""
+
+    def __init__(self, country: Country, scenario: Scenario) -> None:
+        self.country, self.scenario = country, scenario
+        self.steps: list[dict[str, Any]] = []
+        self.died: list[str] = []
+        self.interrupted = False
+        self._apps: dict[str, subprocess.Popen[bytes]] = {}
+
+    def play(self) -> None:
+        """Start the apps and walk through the timeline until the scenario's duration is over."""
+        by_step = {step.start for step in self.scenario.timeline if step.start}
+        try:
+            for app in self.scenario.apps:
+                if app.name not in by_step:
+                    self._start(app)
+            for step in self.scenario.timeline:
+                self._wait(step.at)
+                self._take(step)
+            self._wait(self.scenario.duration)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        finally:
+            self._stop_apps()
+
+    def _wait(self, until_s: float) -> None:
+        clock = self.country.clock
+        while (left := until_s - clock.elapsed()) > 0 and not self.died:
+            time.sleep(min(left, _TICK_S))
+            self.died = self.country.check_alive()
+
+    def _take(self, step: Step) -> None:
+        what: dict[str, Any] = step.model_dump(exclude_none=True, exclude={"at"})
+        if step.policy is not None:
+            self.country.set_policy(step.box, step.policy)
+        for name, enabled in ((step.enable, True), (step.disable, False)):
+            if name is not None:
+                self.country.set_rule(step.box, name, enabled)
+        if step.link is not None and (link := load_link(step.link)) is not None:
+            self.country.set_link(link)
+        if step.start is not None:
+            spec = next(app for app in self.scenario.apps if app.name == step.start)
+            self._start(spec.model_copy(update={"start": self.country.clock.elapsed()}))
+        if step.stop is not None and step.stop in self._apps:
+            self._apps[step.stop].terminate()
+        self.steps.append({"t": round(self.country.clock.elapsed(), 3), "step": what})
+        words = ", ".join(f"{key} {value}" for key, value in what.items() if key != "box" or step.policy)
+        print(f"{self.country.clock.elapsed():6.1f} s  {words}", file=sys.stderr, flush=True)
+
+    def _start(self, app: AppSpec) -> None:
+        directory = self.country.directory
+        spec = {
+            "app": app.app, "name": app.name, "node": app.node, "profile": app.profile, "params": dict(app.params),
+            "start_s": app.start, "every_s": app.every, "count": app.count, "timeout_s": app.timeout,
+            "t0": self.country.clock.t0, "seed": self.country.spec.seed, "ca": str(self.country.ca.bundle),
+            "out": str(directory.app_results(app.name)),
+        }  # fmt: skip
+        path = directory.path / "work" / f"app-{app.name}.json"
+        directory.write_json(path, spec)
+        argv = [sys.executable, "-m", "testbed.apps", "run", str(path)]
+        self._apps[app.name] = self.country.fabric.popen(app.node, argv, log_path=directory.log(f"app-{app.name}"))
+
+    def _stop_apps(self) -> None:
+        for popen in self._apps.values():
+            popen.terminate()
+        deadline = time.monotonic() + (0.3 if self.interrupted else _GRACE_S)
+        for popen in self._apps.values():
+            try:
+                popen.wait(timeout=max(0.01, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                popen.kill()
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return all results of all apps in the order they began."""
+        found = [r for app in self.scenario.apps for r in read_lines(self.country.directory.app_results(app.name))]
+        return sorted(found, key=lambda result: result["t"])
+
+
+def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
+    """Play the scenario of a job and write its run directory; return the exit status."""
+    scenario = load_scenario(job["scenario"])
+    spec = country_spec(scenario, directory, job)
+    spec = replace(spec, plan=replace(spec.plan, zone={**zone_for(scenario.apps), **spec.plan.zone}))
+    resolved = yaml.safe_dump(json.loads(scenario.model_dump_json(by_alias=True)), sort_keys=False)
+    directory.scenario.write_text(resolved, encoding="utf-8")
+    started = datetime.datetime.now(datetime.UTC)
+    midnight = started.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:
+        for serve in serve_specs(scenario.apps, country.ca):
+            country.serve(serve.name, serve.node, serve.config)
+        player = Player(country, scenario)
+        player.play()
+        died = player.died or country.check_alive()
+        stats = {} if died else country.stats()
+        country.stop()
+        decisions = record.merge_events(country, player.steps)
+        intervals = phases(scenario)
+        results = place_in_phases(player.results(), intervals)
+        expectations = judge(scenario.expect, results)
+        silent = [app.name for app in scenario.apps if not any(r["name"] == app.name for r in results)]
+        judged = _fidelity(country, scenario, stats)
+        why = gate.reasons_invalid(judged, stats, died, silent)
+        status, exit_status = gate.status_of(why, expectations, player.interrupted)
+        result = {
+            "scenario": scenario.scenario, "title": scenario.title, "about": scenario.about, "seed": spec.seed,
+            "started": started.isoformat(timespec="seconds"), "duration_s": round(country.clock.elapsed(), 3),
+            "status": status, "exit_status": exit_status, "why": why, "command": job["command"],
+            "phases": [
+                {"name": p.name, "start_s": p.start_s, "end_s": p.end_s, "policies": dict(p.policies)}
+                for p in intervals
+            ],
+            "apps": results, "expectations": expectations, "decisions": record.count_decisions(decisions),
+            "stats": stats, "fidelity": judged,
+        }  # fmt: skip
+        record.write_result(directory, result, decisions)
+    return exit_status
+
+
+def _fidelity(country: Country, scenario: Scenario, stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge the user-space link; a kernel or unshaped link has no log of departures."""
+    link = country.spec.link
+    if link is None or link.uses_kernel or "link" not in stats:
+        return {}
+    changed = any(step.link for step in scenario.timeline) or bool(link.up.by_clock or link.down.by_clock)
+    asked = {
+        name: {
+            "rate_bps": None if changed else side.rate, "delay_s": side.delay,
+            "loss": None if changed or side.bursts else side.loss,
+        }
+        for name, side in (("up", link.up), ("down", link.down))
+    }  # fmt: skip
+    return fidelity.judge(read_departures(country.departures), stats["link"], asked)
+
+
+def read_departures(path: Path) -> list[fidelity.Departure]:
+    """Read the link's log; a last record cut short is left out."""
+    data = path.read_bytes()
+    return list(DEPARTURE.iter_unpack(data[: len(data) // DEPARTURE.size * DEPARTURE.size]))
