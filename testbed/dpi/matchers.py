@@ -154,11 +154,7 @@ def compile_policy(policy: Policy) -> tuple[CompiledRule, ...]:
 
 def _compile(match: Match, policy: Policy) -> CompiledMatch:
     wanted: dict[str, NameSet | None] = {"dns": match.dns, "http_host": match.http_host, "sni": match.sni}
-    names = {
-        kind: policy.index(spec)
-        for kind, spec in wanted.items()
-        if spec is not None
-    }
+    names = {kind: policy.index(spec) for kind, spec in wanted.items() if spec is not None}
     networks = [ipaddress.ip_network(prefix, strict=False) for prefix in policy.prefixes(match)]
     return CompiledMatch(
         match, names,

@@ -1,4 +1,4 @@
-"""What a link is: rate, queue, delay, jitter, loss, duplicates, each direction its own, and how they change by the clock.
+"""What a link is: rate, queue, delay, jitter, loss, duplicates, each direction its own, and their change by the clock.
 
 A rate counts IP bytes. `rtt` is the time there and back on an empty link, half of it each way. What a key means is said
 beside it; what the kernel backend can't honour it refuses (`kernel.shape_commands`).

@@ -1,0 +1,106 @@
+"""`python -m testbed.apps run|serve SPEC.json`: one app's client with its schedule, or one of its servers.
+
+The client writes a JSON line for each attempt that ended; an attempt cut off by SIGTERM is not one, and is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.apps.outcome import Attempt, Failure, word_for
+
+
+async def attempt(spec: Mapping[str, Any]) -> Attempt:
+    """Make one attempt of the app that a specification describes."""
+    kind, params, ca = spec["app"], spec["params"], spec["ca"]
+    if kind in ("messenger", "call"):
+        from testbed.apps import call, messenger
+        from testbed.apps.profiles import load_profile
+
+        profile = load_profile(spec["profile"])
+        return await (messenger.send(profile, params, ca) if kind == "messenger" else call.talk(profile, params))
+    if kind == "dns":
+        from testbed.apps import dns
+
+        return await dns.ask(params, spec["timeout_s"])
+    if kind == "command":
+        from testbed.apps import command
+
+        return await command.run(params)
+    from testbed.apps import web
+
+    if kind == "web":
+        return await web.page(params, ca)
+    return await (web.download(params, ca) if kind == "download" else web.video(params, ca))
+
+
+async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Make one attempt and return its result line."""
+    begun = time.monotonic()
+    operation = None
+    try:
+        done = await asyncio.wait_for(attempt(spec), spec["timeout_s"])
+    except (Failure, OSError, EOFError, TimeoutError) as error:
+        operation = error.operation if isinstance(error, Failure) else None
+        done = Attempt({}, failure=word_for(error), blocking=_blocking(word_for(error), operation))
+    return {
+        "app": spec["app"], "name": spec["name"], "node": spec["node"], "t": round(begun - spec["t0"], 4),
+        "duration_s": round(time.monotonic() - begun, 4), "failure": done.failure, "operation": operation,
+        "blocking": done.blocking, "verdict": done.verdict, "kpis": dict(done.kpis),
+    }  # fmt: skip
+
+
+def _blocking(word: str, operation: str | None) -> str | None:
+    """Return OONI's kind of blocking for a failed operation, as its Web Connectivity test would."""
+    if operation in ("resolve", "connect to a forged address"):
+        return "dns"
+    if operation == "connect":
+        return "tcp_ip"
+    return "http-failure" if operation in ("tls_handshake", "http_round_trip", "message_round_trip") else None
+
+
+async def run(spec: Mapping[str, Any]) -> None:
+    """Attempt as scheduled until the count is reached or SIGTERM comes."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    number = 0
+    with Path(spec["out"]).open("a", encoding="utf-8") as out, contextlib.suppress(asyncio.CancelledError):
+        while spec["count"] is None or number < spec["count"]:
+            due = spec["t0"] + spec["start_s"] + number * (spec["every_s"] or 0.0)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            out.write(json.dumps(await result_of(spec), sort_keys=True) + "\n")
+            out.flush()
+            number += 1
+            if spec["every_s"] is None:
+                return
+
+
+async def serve(spec: Mapping[str, Any]) -> None:
+    """Serve until SIGTERM."""
+    from testbed.apps import call, messenger
+
+    if spec["kind"] == "relay":
+        for port in spec["ports"]:
+            await asyncio.get_running_loop().create_datagram_endpoint(call.Relay, local_addr=("0.0.0.0", port))
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(spec["cert"], spec["key"])
+        for entry in spec["ports"]:
+            await messenger.serve(entry["port"], bytes.fromhex(entry["preamble"]), context)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    document = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    asyncio.run(run(document) if sys.argv[1] == "run" else serve(document))
