@@ -30,10 +30,12 @@ def _mininet() -> tuple[Any, Any, Any]:
         if _DEBIAN_PACKAGES not in sys.path:
             sys.path.append(_DEBIAN_PACKAGES)  # behind everything else: only what the venv lacks is taken from there
         from mininet.cli import CLI
+        from mininet.log import setLogLevel
         from mininet.net import Mininet
         from mininet.node import Node as MininetNode
     except ImportError as error:
         raise MachineError(f"Mininet can't be imported: {error}", "apt install mininet") from None
+    setLogLevel("error")  # a warning about resource limits would stand in the output of `testbed exec`
     return Mininet, MininetNode, CLI
 
 
