@@ -1,0 +1,39 @@
+"""`testbed list`: what ships."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from testbed import shipped
+from testbed.apps import profiles
+from testbed.documents import read_document
+
+_KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/links"}
+
+
+@click.command("list", short_help="What ships: scenarios, policies, links, profiles.")
+@click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
+def command(as_json: bool) -> int:
+    """List the scenarios, policies, links and messenger profiles that ship."""
+    found = {
+        kind: {name: _title(shipped.find(name, folder)) for name in shipped.names(folder)}
+        for kind, folder in _KINDS.items()
+    }
+    found["profiles"] = {name: profiles.load_profile(name).title for name in profiles.names()}
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return 0
+    for kind, entries in found.items():
+        table = Table(title=kind, title_justify="left", title_style="bold", show_header=False, box=None)
+        for name, title in entries.items():
+            table.add_row(name, title)
+        Console().print(table)
+    return 0
+
+
+def _title(path: object) -> str:
+    return str(read_document(str(path)).data.get("title", ""))
