@@ -1,0 +1,87 @@
+"""What this machine can do, each thing found out by trying it in a throw-away namespace. Changes nothing outside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from testbed.net.sandbox import unshare_argv
+
+_PAIR = "ip link add pa type veth peer name pb && ip link set pa up && "
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing to try: a shell line of ours, run as root of a fresh namespace; empty: look for the program only."""
+
+    name: str
+    needed: bool
+    script: str
+    without: str
+    remedy: str
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a trial showed; `said` is the last line of the failure."""
+
+    probe: Probe
+    works: bool
+    said: str
+
+
+_NFQUEUE = "iptables -t mangle -A FORWARD -j NFQUEUE --queue-num 0"
+_APT = "apt install "
+PROBES: tuple[Probe, ...] = (
+    Probe("namespaces", True, "true", "nothing live works", "sysctl kernel.unprivileged_userns_clone=1, or use sudo"),
+    Probe("veth", True, _PAIR + "true", "no net can be built", "modprobe veth"),
+    Probe("bridge", True, "ip link add br0 type bridge", "no access switch", "modprobe bridge"),
+    Probe("NFQUEUE", True, _NFQUEUE, "no live censor", "modprobe nfnetlink_queue xt_NFQUEUE"),
+    Probe("connmark", True, "iptables -t mangle -A FORWARD -m connmark --mark 1 -j ACCEPT", "no offload of decided flows",
+          "modprobe nf_conntrack xt_connmark"),
+    Probe("mnexec", True, "", "no Mininet", _APT + "mininet", "mnexec"),
+    Probe("ethtool", True, "", "offloads would make super-packets", _APT + "ethtool", "ethtool"),
+    Probe("caddy", True, "", "the world has no web", _APT + "caddy", "caddy"),
+    Probe("unbound", True, "", "the world has no resolvers", _APT + "unbound", "unbound"),
+    Probe("tcpdump", True, "", "no captures", _APT + "tcpdump", "tcpdump"),
+    Probe("nft", False, "nft add table inet t", "nothing yet", _APT + "nftables"),
+    Probe("nft queue", False, "nft 'add table inet t; add chain inet t c; add rule inet t c queue num 5'",
+          "iptables does the queueing", "modprobe nft_queue"),
+    Probe("tbf", False, _PAIR + "tc qdisc add dev pa root tbf rate 1mbit burst 4000 limit 9000",
+          "no kernel link; the user-space one works", "modprobe sch_tbf"),
+    Probe("htb", False, _PAIR + "tc qdisc add dev pa root htb", "nothing yet", "modprobe sch_htb"),
+    Probe("netem", False, _PAIR + "tc qdisc add dev pa root netem delay 1ms",
+          "no delay or loss on a kernel link; the user-space one has both", "modprobe sch_netem"),
+    Probe("fq_codel", False, _PAIR + "tc qdisc add dev pa root fq_codel", "nothing yet", "modprobe sch_fq_codel"),
+    Probe("TUN", False, "ip tuntap add dev t0 mode tun", "VPN tools don't run", "modprobe tun"),
+    Probe("TPROXY", False, "iptables -t mangle -A PREROUTING -p tcp -j TPROXY --on-port 1", "nothing yet",
+          "modprobe xt_TPROXY"),
+    Probe("WireGuard", False, "ip link add w0 type wireguard", "wireguard-go is used", "modprobe wireguard"),
+    Probe("curl", False, "", "some tests are skipped", _APT + "curl", "curl"),
+    Probe("dig", False, "", "some tests are skipped", _APT + "bind9-dnsutils", "dig"),
+    Probe("tshark", False, "", "some tests are skipped", _APT + "tshark", "tshark"),
+)  # fmt: skip
+
+
+def examine(probes: Sequence[Probe] = PROBES) -> list[Finding]:
+    """Try everything; one failure never hides another."""
+    return [_try(probe) for probe in probes]
+
+
+def _try(probe: Probe) -> Finding:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if probe.program:
+        return Finding(probe, shutil.which(probe.program, path=path) is not None, "not on the PATH")
+    argv = [*unshare_argv(os.geteuid() != 0), "sh", "-c", f"ip link set lo up && {probe.script}"]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=10, check=False, env={**os.environ, "PATH": path}
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(probe, False, str(error))
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return Finding(probe, done.returncode == 0, lines[-1] if lines else f"status {done.returncode}")
