@@ -41,7 +41,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("veth", True, _PAIR + "true", "no net can be built", "modprobe veth"),
     Probe("bridge", True, "ip link add br0 type bridge", "no access switch", "modprobe bridge"),
     Probe("NFQUEUE", True, _NFQUEUE, "no live censor", "modprobe nfnetlink_queue xt_NFQUEUE"),
-    Probe("connmark", True, "iptables -t mangle -A FORWARD -m connmark --mark 1 -j ACCEPT", "no offload of decided flows",
+    Probe("connmark", True, "iptables -t mangle -A FORWARD -m connmark --mark 1 -j ACCEPT", "no offload",
           "modprobe nf_conntrack xt_connmark"),
     Probe("mnexec", True, "", "no Mininet", _APT + "mininet", "mnexec"),
     Probe("ethtool", True, "", "offloads would make super-packets", _APT + "ethtool", "ethtool"),
