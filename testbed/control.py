@@ -7,8 +7,10 @@ The server is polled, never threaded, so that it fits the select loop of a packe
 from __future__ import annotations
 
 import json
+import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ class ControlServer:
         self._path, self._answer = path, answer
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.bind(str(path))
+        with _short(path) as name:
+            self._socket.bind(name)
         path.chmod(0o600)
         self._socket.listen(16)
         self._socket.setblocking(False)
@@ -72,12 +75,23 @@ def call(path: Path, request: Mapping[str, Any], timeout_s: float = 2.0) -> dict
     """Send one request and return its answer; `InputError` if the other side refused, `OSError` if nobody listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as peer:
         peer.settimeout(timeout_s)
-        peer.connect(str(path))
+        with _short(path) as name:
+            peer.connect(name)
         peer.sendall(json.dumps(request).encode() + b"\n")
         answer = json.loads(_read_line(peer) or b'{"error": "no answer"}')
     if "error" in answer:
         raise InputError([Problem(path.name, str(answer["error"]))])
     return dict(answer)
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Name a socket by its open folder: an address holds 107 bytes (unix(7)), the path of a run may be longer."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _read_line(peer: socket.socket) -> bytes:

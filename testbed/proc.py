@@ -66,11 +66,15 @@ def run(
 
 
 def spawn(argv: Sequence[str], *, log_path: Path, **popen: Any) -> subprocess.Popen[bytes]:
-    """Start a long-running command whose output goes to a log file; `MachineError` if it isn't installed."""
+    """Start a long-running command whose output goes to a log file; `MachineError` if it isn't installed.
+
+    It gets a process group of its own: Ctrl-C is for the run, which then ends its programs in order.
+    """
     with log_path.open("ab") as log:
         log.write(f"$ {shlex.join(argv)}\n".encode())
         log.flush()
         popen.setdefault("stdin", subprocess.DEVNULL)
+        popen.setdefault("process_group", 0)
         popen.setdefault("stdout", log)
         popen.setdefault("stderr", subprocess.STDOUT if popen["stdout"] is log else log)
         try:

@@ -49,5 +49,17 @@ def test_nonsense_is_refused_and_the_server_goes_on(path: Path) -> None:
     assert control.call(path, {"n": 1}) == {"twice": 2}
 
 
+def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    server = control.serve(folder / "s.sock", answer)
+    peer = threading.Timer(0.05, server.accept_ready)
+    peer.start()
+    assert control.call(folder / "s.sock", {"n": 2}) == {"twice": 4}
+    peer.join()
+    server.close()
+    assert not (folder / "s.sock").exists()
+
+
 def test_only_the_owner_may_speak(path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0

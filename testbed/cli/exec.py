@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
 import click
 
 from testbed.cli import live
+from testbed.errors import InputError, Problem
 
 
 @click.command(
@@ -37,6 +39,8 @@ def command(
     """
     if scenario and policy:
         raise click.UsageError("--scenario has a policy of its own; give one of --scenario and --policy")
+    if shutil.which(argv[0]) is None:
+        raise InputError([Problem(argv[0], "no such program", "install it, or give its path")])
     job = {
         "verb": "exec", "scenario": scenario, "policy": policy, "link": link, "node": node, "seed": seed,
         "argv": list(argv), "json": as_json, "capture": keep is not None, "cwd": str(Path.cwd()),

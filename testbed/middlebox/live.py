@@ -13,7 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -169,6 +169,9 @@ class LiveBox:
                 **self.engine.counters, "queue_drops": self._queue.overruns, "worst_lag_s": self._worst_lag_s,
                 "policy": self._policy.policy, "disabled": sorted(self._disabled),
             }  # fmt: skip
+        if operation == "clock":
+            self.config = replace(self.config, t0=float(request["t0"]), epoch=float(request["epoch"]))
+            return {"ok": True}
         if operation == "policy":
             self._policy = load_policy(request["policy"], self.config.groups)
             self._disabled = set()

@@ -127,6 +127,9 @@ class Pipe:
             for direction, side in zip(self._directions, (spec.up, spec.down), strict=True):
                 direction.model.change(side, self.now())
             return {"ok": True}
+        if operation == "clock":
+            self._epoch, self._t0 = float(request["epoch"]), float(request["t0"])
+            return {"ok": True}
         if operation == "stats":
             return self.stats()
         if operation == "stop":

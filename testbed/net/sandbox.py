@@ -54,8 +54,8 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
         for child in _children(process.pid):
             os.kill(child, number)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
-    previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the program itself
+    # from a terminal the program hears Ctrl-C twice, from a CI's cancel button once: it has to count them
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         status = process.wait()
     finally:

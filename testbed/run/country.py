@@ -167,10 +167,20 @@ class Country:
         """Change the national link while packets flow."""
         control.call(self.directory.control("link"), {"op": "set", "link": plain(link)})
 
+    def restart_clock(self) -> None:
+        """Let the run begin now, however long the country took to come up; call it before there is traffic."""
+        self.clock = RunClock.start(self.clock.epoch)
+        for name in self._controlled():
+            request = {"op": "clock", "t0": self.clock.t0, "epoch": self.clock.epoch}
+            control.call(self.directory.control(name), request)
+
+    def _controlled(self) -> list[str]:
+        link = ["link"] if self.directory.control("link").exists() else []
+        return [*sorted(self.spec.policies), *link]
+
     def stats(self) -> dict[str, dict[str, Any]]:
         """Return the counters of the link and of each box, as they say them."""
-        names = [*sorted(self.spec.policies), *(["link"] if self.directory.control("link").exists() else [])]
-        return {name: control.call(self.directory.control(name), {"op": "stats"}) for name in names}
+        return {name: control.call(self.directory.control(name), {"op": "stats"}) for name in self._controlled()}
 
     def check_alive(self) -> list[str]:
         """Return what has died: without its box or its link a run proves nothing."""

@@ -23,6 +23,7 @@ from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.load import load_scenario
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(path: Path) -> int:
@@ -30,7 +31,8 @@ def main(path: Path) -> int:
     job = json.loads(path.read_text(encoding="utf-8"))
     directory = RunDirectory(path.parent.parent)
     os.chdir(job["cwd"])
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _INTERRUPTING:
+        signal.signal(number, _interrupt)
     if job["verb"] == "run":
         from testbed.run.player import play
 
@@ -44,6 +46,9 @@ def main(path: Path) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    """Stop cleanly, once: what follows must not be disturbed."""
+    for each in _INTERRUPTING:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -53,10 +58,7 @@ def _exec(country: Country, job: Mapping[str, Any]) -> int:
     hosts = [item.name for item in country.spec.plan.nodes if item.kind not in ("switch", "link")]
     if node not in hosts:
         raise InputError([Problem(f"--node {node}", "no such node", f"choose one of {', '.join(sorted(hosts))}")])
-    try:
-        command = country.fabric.popen(node, job["argv"], stdin=None, stdout=None, stderr=None, cwd=job["cwd"])
-    except FileNotFoundError:
-        raise InputError([Problem(job["argv"][0], "no such program", "install it, or give its path")]) from None
+    command = country.fabric.popen(node, job["argv"], stdin=None, stdout=None, stderr=None, cwd=job["cwd"])
     for number in _FORWARDED:
         signal.signal(number, lambda received, _frame: command.send_signal(received))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal gives Ctrl-C to the command too: it decides
@@ -76,6 +78,7 @@ def _shell(country: Country, job: Mapping[str, Any]) -> int:
     if job["json"]:
         nodes = [item.name for item in country.spec.plan.nodes]
         print(json.dumps({"run": str(country.directory.path), "nodes": nodes}), flush=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the prompt has its own idea of Ctrl-C
     country.fabric.prompt()
     return 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -55,7 +54,6 @@ class Player:
             self._wait(self.scenario.duration)
         except KeyboardInterrupt:
             self.interrupted = True
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         finally:
             self._stop_apps()
 
@@ -124,6 +122,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:
         for serve in serve_specs(scenario.apps, country.ca):
             country.serve(serve.name, serve.node, serve.config)
+        country.restart_clock()
         player = Player(country, scenario)
         player.play()
         died = player.died or country.check_alive()

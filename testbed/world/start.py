@@ -23,6 +23,9 @@ from testbed.world.ca import RunCA
 _READY_S = 20.0
 _RESOLVER_NAMES = ("dns.google", "one.one.one.one", "cloudflare-dns.com", "dns.quad9.net", "resolver.test")
 _BACKEND_PORT = 8080
+#: a host that runs no resolver is silent about it, as behind most servers' firewalls: its ICMP error would reach the
+#: asker's socket together with a forged answer, and Linux shows a program the error first
+_CLOSED_RESOLVER = ("-A", "INPUT", "-p", "udp", "--dport", "53", "-j", "DROP")
 
 
 class Starter(Protocol):
@@ -30,6 +33,10 @@ class Starter(Protocol):
 
     def popen(self, node: str, argv: Sequence[str], *, log_path: Path, **popen: Any) -> subprocess.Popen[bytes]:
         """Start a program in a node."""
+        ...
+
+    def run(self, node: str, argv: Sequence[str]) -> Any:
+        """Run a program in a node to its end."""
         ...
 
     def pid(self, node: str) -> int:
@@ -83,6 +90,10 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -
     if any(node.name == "blockpage" for node in plan.nodes):
         blockpage = "import asyncio; from testbed.world.backend import serve; asyncio.run(serve('198.18.0.99', 80))"
         wanted.append(("blockpage", "blockpage", [python, "-c", blockpage], ("tcp/80",), {}))
+    for node in plan.nodes:
+        if node.side == "outside" and node.kind == "host" and node.name not in ("dns", "tools"):
+            for program in ("iptables", *(["ip6tables"] if plan.ipv6 else [])):
+                fabric.run(node.name, [program, *_CLOSED_RESOLVER])
     services = [
         Service(
             name, node, fabric.popen(node, argv, log_path=logs / f"{name}.log", env=env), ports, logs / f"{name}.log"

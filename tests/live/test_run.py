@@ -1,0 +1,94 @@
+"""A whole run: every app, a change of policy, the run directory, Ctrl-C and SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live.conftest import Testbed
+
+pytestmark = pytest.mark.live
+SMOKE = Path(__file__).parent / "smoke.yaml"
+
+
+def test_a_run_judges_every_app_and_leaves_a_whole_directory(testbed: Testbed, tmp_path: Path) -> None:
+    done = testbed("run", str(SMOKE), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["status"] == "passed"
+    assert {item["app"] for item in result["apps"]} == {
+        "dns", "web", "download", "video", "messenger", "call", "command",
+    }  # fmt: skip
+    (run,) = (tmp_path / "runs").iterdir()
+    for name in ("scenario.yaml", "result.json", "events.jsonl", "junit.xml", "report.html", "fidelity.json"):
+        assert (run / name).stat().st_size > 0, name
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    reset = next(event for event in events if event.get("rule") == "imo-names-sni")
+    frame = reset["frames"]["inside"][0]
+    comment = subprocess.run(
+        ["tshark", "-r", str(run / "pcap" / "gateway-inside.pcapng"), "-Y", f"frame.number == {frame}", "-T", "fields",
+         "-e", "frame.comment", "-e", "tls.handshake.extensions_server_name"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "imo-names-sni: reset" in comment
+    assert "chat.imo.im" in comment
+
+
+def _start(tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a run and wait until its first result is recorded."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "testbed.cli.main", "run", str(SMOKE)],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for results in tmp_path.glob("runs/*/apps/text.jsonl"):
+            if results.stat().st_size:
+                return process, results.parent.parent
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    raise AssertionError("the run did not come up")
+
+
+def _of_run(run: Path) -> list[str]:
+    """Return the command lines of all processes that name a run's directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(run) in line:
+                found.append(line)
+    return found
+
+
+def test_ctrl_c_stops_at_once_and_keeps_what_was_recorded(tmp_path: Path) -> None:
+    process, run = _start(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=10) == 3
+    assert _of_run(run) == []
+    result = json.loads((run / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert result["apps"]
+
+
+def test_sigkill_leaves_nothing(tmp_path: Path) -> None:
+    process, run = _start(tmp_path)
+    assert _of_run(run)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while _of_run(run) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _of_run(run) == []
+    assert str(run) not in Path("/proc/self/mountinfo").read_text()
