@@ -180,6 +180,8 @@ def _port(interface: str) -> socket.socket:
 def _is_neighbour_talk(frame: bytes) -> bool:
     kind = frame[12:14]
     if kind == b"\x86\xdd":
+        if frame[38:40] == b"\xff\x02":  # link-local multicast: solicitations and listener reports
+            return True
         return len(frame) > 54 and frame[20] == 58 and frame[54] in _ICMPV6_NEIGHBOUR
     return kind != b"\x08\x00"
 

@@ -42,9 +42,9 @@ def _mininet() -> tuple[Any, Any, Any]:
 class Fabric:
     """The net of a plan; a context manager, inside the sandbox only."""
 
-    def __init__(self, plan: TopologyPlan, *, run_dir: Path, ca_bundle: Path | None = None) -> None:
+    def __init__(self, plan: TopologyPlan, *, run_dir: Path, trust: hosts.Trust | None = None) -> None:
         self.plan = plan
-        self._run_dir, self._ca_bundle = run_dir, ca_bundle
+        self._run_dir, self._trust = run_dir, trust
         self._log = run_dir / "logs" / "fabric.log"
         self._pids: dict[str, int] = {}
 
@@ -105,7 +105,6 @@ class Fabric:
             "sysctl -qw net.ipv4.ping_group_range='0 0' 2>/dev/null || true",
         ]
         if self.plan.ipv6:
-            lines.append("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0")
             lines.append(f"sysctl -qw net.ipv6.conf.all.forwarding={forwards}")
         else:
             lines.append("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
@@ -123,12 +122,16 @@ class Fabric:
             settings = " ".join(f"{name} off" for name in _OFFLOADS)
             lines.append(f"ethtool -K {interface.name} {settings} >/dev/null 2>&1 || true")
         if node.kind != "switch":
-            lines += hosts.mount_commands(node, folder, self._ca_bundle)
+            lines += hosts.mount_commands(node, folder, self._trust)
         return lines
 
     @staticmethod
     def _interface(node: Node, interface: Interface) -> list[str]:
-        lines = [f"addr add {address} dev {interface.name}" for address in interface.addresses]
+        # no search for duplicate addresses: it would keep an IPv6 address unusable for a second
+        lines = [
+            f"addr add {address} dev {interface.name}{' nodad' if ':' in address else ''}"
+            for address in interface.addresses
+        ]
         if node.kind == "switch":
             lines.append(f"link set {interface.name} master br0")
         lines.append(f"link set {interface.name} up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.scenario.plan import Node
@@ -17,10 +18,20 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def mount_commands(node: Node, folder: Path, ca_bundle: Path | None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The run's authority as programs want it: a PEM bundle, and a database in the form of NSS for browsers."""
+
+    bundle: Path
+    nss: Path
+
+
+def mount_commands(node: Node, folder: Path, trust: Trust | None) -> list[str]:
     """Write a node's files below `folder` and return the shell lines that bind them; paths hold no quotes."""
     home = folder / node.name
-    (home / "home").mkdir(parents=True, exist_ok=True)
+    (home / "home" / ".pki").mkdir(parents=True, exist_ok=True)
+    if trust is not None and trust.nss.exists():
+        (home / "home" / ".pki" / "nssdb").symlink_to(trust.nss)
     lines: list[str] = []
     resolver = f"nameserver {node.resolver}\noptions timeout:5 attempts:2\n" if node.resolver else ""
     (home / "resolv.conf").write_text(resolver, encoding="utf-8")
@@ -28,6 +39,6 @@ def mount_commands(node: Node, folder: Path, ca_bundle: Path | None) -> list[str
     for name in ("resolv.conf", "hosts"):
         if Path("/etc", name).exists():
             lines.append(f"mount --bind '{home / name}' /etc/{name}")
-    if ca_bundle is not None and Path(_BUNDLE).exists():
-        lines.append(f"mount --bind '{ca_bundle}' {_BUNDLE}")
+    if trust is not None and Path(_BUNDLE).exists():
+        lines.append(f"mount --bind '{trust.bundle}' {_BUNDLE}")
     return lines

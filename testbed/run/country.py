@@ -23,6 +23,7 @@ from testbed.errors import TestbedError
 from testbed.link import kernel
 from testbed.link.spec import LinkSpec, plain
 from testbed.net.fabric import Fabric
+from testbed.net.hosts import Trust
 from testbed.run import capture
 from testbed.run.directory import RunDirectory
 from testbed.scenario.plan import TopologyPlan
@@ -82,9 +83,8 @@ class Country:
 
     def _start(self) -> None:
         self.ca = RunCA.create(self.directory.path / "work" / "ca")
-        self.fabric = self._stack.enter_context(
-            Fabric(self.spec.plan, run_dir=self.directory.path, ca_bundle=self.ca.bundle)
-        )
+        trust = Trust(self.ca.bundle, self.ca.nss_folder)
+        self.fabric = self._stack.enter_context(Fabric(self.spec.plan, run_dir=self.directory.path, trust=trust))
         starting = [self._start_link(), *(self._start_box(box) for box in sorted(self.spec.policies))]
         if self.spec.capture:
             for box in sorted(self.spec.policies):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from testbed.dpi.policy import load_policy
 from testbed.errors import InputError, Problem
 from testbed.link.load import load_link
 from testbed.link.spec import LinkSpec, TimeOfDay
-from testbed.scenario.topology import GROUPS, WORLD_HOSTS, TopologyShape
+from testbed.scenario.topology import GROUPS, WORLD_HOSTS, Provider, TopologyShape, client_names, plan, provider_box
 from testbed.units import Duration
 
 Verdict = Literal["ok", "slow", "blocked"]
@@ -85,6 +86,15 @@ class Expectation(Strict):
     """Attempts that must have been judged."""
 
 
+class ProviderSpec(Strict):
+    """A further Internet provider, which reaches the world through the first one."""
+
+    clients: int = Field(default=1, ge=1, le=100)
+    """Its hosts: `mobile1`, `mobile2`, … for the provider `mobile`."""
+    policy: str | None = None
+    """The policy of a box of its own, named `mobilegw`; without it there is none."""
+
+
 class Topology(Strict):
     """How the net differs from the default country."""
 
@@ -92,7 +102,12 @@ class Topology(Strict):
     ipv6: bool = False
     boxes: Mapping[str, str] = {}
     """Further boxes behind `gateway`, in order: name → policy."""
+    providers: Mapping[str, ProviderSpec] = Field(default={}, max_length=15)
+    """Further Internet providers, by name."""
+    hosts: Mapping[str, str] = {}
+    """Further hosts of the world: name → address in 198.18.0.0/24."""
     groups: Mapping[str, tuple[str, ...]] = {}
+    """Address groups that policies name: group → prefixes."""
     names: Mapping[str, tuple[str, ...]] = {}
     """Names with fixed addresses; `*.suffix` stands for everything under it."""
 
@@ -127,13 +142,17 @@ class Scenario(Strict):
     def shape(self) -> TopologyShape:
         """The net's shape."""
         topology = self.topology
-        boxes = ("gateway", *topology.boxes)
-        return TopologyShape(topology.clients, boxes, topology.ipv6, topology.groups, topology.names)
+        return TopologyShape(
+            clients=topology.clients, boxes=("gateway", *topology.boxes), ipv6=topology.ipv6, groups=topology.groups,
+            zone=topology.names, hosts=topology.hosts,
+            providers={name: Provider(p.clients, p.policy is not None) for name, p in topology.providers.items()},
+        )  # fmt: skip
 
     @property
     def box_policies(self) -> dict[str, str]:
         """Box → policy at the start."""
-        return {"gateway": self.policy, **self.topology.boxes}
+        own = {provider_box(name): p.policy for name, p in self.topology.providers.items() if p.policy is not None}
+        return {"gateway": self.policy, **self.topology.boxes, **own}
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -172,6 +191,7 @@ def _merged(reference: str | Path, seen: tuple[str, ...]) -> Document:
 def _problems(scenario: Scenario, document: Document) -> list[Problem]:
     return [
         *_reference_problems(scenario, document),
+        *_topology_problems(scenario, document),
         *_app_problems(scenario, document),
         *_timeline_problems(scenario, document),
         *_expectation_problems(scenario, document),
@@ -190,9 +210,10 @@ def _reference_problems(scenario: Scenario, document: Document) -> list[Problem]
     found = _loads(document, ("policy",), load_policy, scenario.policy, scenario.groups)
     for box, policy in scenario.topology.boxes.items():
         found += _loads(document, ("topology", "boxes", box), load_policy, policy, scenario.groups)
-        if not re.fullmatch(r"[a-z][a-z0-9]{0,10}", box):
-            mend = "use at most 11 small letters and digits"
-            found.append(document.problem(("topology", "boxes", box), f"`{box}` is no name for a box", mend))
+    for name, provider in scenario.topology.providers.items():
+        if provider.policy is not None:
+            place = ("topology", "providers", name, "policy")
+            found += _loads(document, place, load_policy, provider.policy, scenario.groups)
     if isinstance(scenario.link, str):
         return found + _loads(document, ("link",), load_link, scenario.link)
     try:
@@ -215,8 +236,43 @@ def _unknown(
     return [document.problem(place, f"no {kind} `{name}`", mend)]
 
 
+def _topology_problems(scenario: Scenario, document: Document) -> list[Problem]:
+    topology = scenario.topology
+    found: list[Problem] = []
+    taken = {node.name for node in plan(TopologyShape(topology.clients)).nodes}
+    for kind, longest, names in (
+        ("boxes", 11, topology.boxes), ("providers", 8, topology.providers), ("hosts", 10, topology.hosts),
+    ):  # fmt: skip
+        for name in names:
+            place = ("topology", kind, name)
+            if not re.fullmatch(rf"[a-z][a-z0-9]{{0,{longest - 1}}}", name):
+                mend = f"use at most {longest} small letters and digits"
+                found.append(document.problem(place, f"`{name}` can't be the name of a node", mend))
+            if name in taken:
+                found.append(document.problem(place, f"there is a node `{name}` already", "choose another name"))
+            taken.add(name)
+    addresses = {address for own in WORLD_HOSTS.values() for address in own} | {"198.18.0.1"}
+    for name, address in topology.hosts.items():
+        place = ("topology", "hosts", name)
+        if not re.fullmatch(r"198\.18\.0\.\d{1,3}", address) or not 1 < int(address.rpartition(".")[2]) < 255:
+            mend = "choose one from 198.18.0.2 to 198.18.0.254"
+            found.append(document.problem(place, f"{address} is no address of a world host", mend))
+        if address in addresses:
+            found.append(document.problem(place, f"{address} is taken", "choose another address"))
+        addresses.add(address)
+    for kind, mapping in (("groups", topology.groups), ("names", topology.names)):
+        for name, values in mapping.items():
+            for index, value in enumerate(values):
+                try:
+                    ipaddress.ip_network(value)
+                except ValueError as error:
+                    mend = "write addresses or prefixes, as `198.18.144.0/20`"
+                    found.append(document.problem(("topology", kind, name, index), str(error), mend))
+    return found
+
+
 def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
-    hosts = [*(f"client{n}" for n in range(1, scenario.topology.clients + 1)), *WORLD_HOSTS]
+    hosts = [*client_names(scenario.shape), *WORLD_HOSTS, *scenario.topology.hosts]
     found: list[Problem] = []
     seen: set[str] = set()
     for index, app in enumerate(scenario.apps):

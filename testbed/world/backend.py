@@ -35,6 +35,9 @@ def page(path: str, headers: Mapping[str, str]) -> tuple[int, str, bytes | int, 
     return 200, "text/html; charset=utf-8", text.encode(), 0.0
 
 
+_BODILESS = frozenset({204, 205, 304})  # RFC 9110 §6.4.1
+
+
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while await _serve_one(reader, writer):
@@ -52,9 +55,11 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     status, content_type, body, delay_s = page(path, headers)
     await asyncio.sleep(delay_s)
     size = body if isinstance(body, int) else len(body)
-    answer = f"HTTP/1.1 {status} {'OK' if status == 200 else 'Status'}\r\nContent-Type: {content_type}\r\n"
-    writer.write(f"{answer}Content-Length: {size}\r\n\r\n".encode())
-    if method != "HEAD":
+    answer = f"HTTP/1.1 {status} {'OK' if status == 200 else 'Status'}\r\n"
+    if status not in _BODILESS:
+        answer += f"Content-Type: {content_type}\r\nContent-Length: {size}\r\n"
+    writer.write(f"{answer}\r\n".encode())
+    if method != "HEAD" and status not in _BODILESS:
         if isinstance(body, bytes):
             writer.write(body)
         else:

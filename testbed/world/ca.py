@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,7 @@ class RunCA:
         authority = cls(folder, key, certificate)
         authority.bundle.write_bytes(_pem(certificate))
         _write_key(authority.key_path, key)
+        authority._write_nss()
         return authority
 
     @property
@@ -47,9 +50,24 @@ class RunCA:
         return self.folder / "ca.pem"
 
     @property
+    def nss_folder(self) -> Path:
+        """The database by which Chromium and Firefox trust the authority, as `~/.pki/nssdb`."""
+        return self.folder / "nssdb"
+
+    @property
     def key_path(self) -> Path:
         """The authority's key in PEM."""
         return self.folder / "ca.key"
+
+    def _write_nss(self) -> None:
+        """Make the database; without `certutil` (Debian's libnss3-tools) browsers won't trust the authority."""
+        if shutil.which("certutil") is None:
+            return
+        self.nss_folder.mkdir()
+        database = ["certutil", "-d", f"sql:{self.nss_folder}"]
+        subprocess.run([*database, "-N", "--empty-password"], check=True, capture_output=True)
+        add = ["-A", "-t", "C,,", "-n", "testbed", "-i", str(self.bundle)]
+        subprocess.run([*database, *add], check=True, capture_output=True)
 
     def issue(self, names: Sequence[str]) -> tuple[Path, Path]:
         """Issue a server certificate for names (wildcards and addresses allowed); return chain and key files."""

@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 from testbed.errors import MachineError, TestbedError
 from testbed.scenario.plan import TopologyPlan
-from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, RESOLVER
+from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, PUBLIC_RESOLVER6, RESOLVER, RESOLVER6
 from testbed.world.ca import RunCA
 
 _READY_S = 20.0
 _RESOLVER_NAMES = ("dns.google", "one.one.one.one", "cloudflare-dns.com", "dns.quad9.net", "resolver.test")
 _BACKEND_PORT = 8080
+#: caddy's HTTP/3 answers from the host's own address, whatever address was asked; connection tracking puts it right
+_HTTP3_SOURCE = ("-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "443", "-j", "REDIRECT")
 #: a host that runs no resolver is silent about it, as behind most servers' firewalls: its ICMP error would reach the
 #: asker's socket together with a forged answer, and Linux shows a program the error first
 _CLOSED_RESOLVER = ("-A", "INPUT", "-p", "udp", "--dport", "53", "-j", "DROP")
@@ -57,8 +59,15 @@ class Service:
 
 def zone_of(plan: TopologyPlan) -> dict[str, list[str]]:
     """Return the names the world fixes: the plan's, and the public resolver's."""
-    fixed = {name: [PUBLIC_RESOLVER] for name in _RESOLVER_NAMES}
+    fixed = dict.fromkeys(_RESOLVER_NAMES, _resolvers(plan)[1])
     return {**fixed, **{name: list(values) for name, values in plan.zone.items()}}
+
+
+def _resolvers(plan: TopologyPlan) -> tuple[list[str], list[str]]:
+    """Return the addresses of the inner and of the public resolver."""
+    if plan.ipv6:
+        return [RESOLVER, RESOLVER6], [PUBLIC_RESOLVER, PUBLIC_RESOLVER6]
+    return [RESOLVER], [PUBLIC_RESOLVER]
 
 
 def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -> list[Service]:
@@ -69,8 +78,9 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -
     config = {"address": AUTHORITY, "zone": zone_of(plan), "ipv6": plan.ipv6}
     zone.write_text(json.dumps(config), encoding="utf-8")
     resolver, public, caddyfile = work / "resolver.conf", work / "public.conf", work / "Caddyfile"
-    resolver.write_text(_unbound(RESOLVER, work, None), encoding="utf-8")
-    public.write_text(_unbound(PUBLIC_RESOLVER, work, ca.issue([*_RESOLVER_NAMES, PUBLIC_RESOLVER])), encoding="utf-8")
+    inner, outer = _resolvers(plan)
+    resolver.write_text(_unbound(inner, work, None), encoding="utf-8")
+    public.write_text(_unbound(outer, work, ca.issue([*_RESOLVER_NAMES, *outer])), encoding="utf-8")
     caddyfile.write_text(_caddyfile(ca, plan.ipv6), encoding="utf-8")
     python = sys.executable
     caddy = {"XDG_DATA_HOME": str(work), "XDG_CONFIG_HOME": str(work), "GOMAXPROCS": "2"}
@@ -90,9 +100,10 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -
     if any(node.name == "blockpage" for node in plan.nodes):
         blockpage = "import asyncio; from testbed.world.backend import serve; asyncio.run(serve('198.18.0.99', 80))"
         wanted.append(("blockpage", "blockpage", [python, "-c", blockpage], ("tcp/80",), {}))
-    for node in plan.nodes:
-        if node.side == "outside" and node.kind == "host" and node.name not in ("dns", "tools"):
-            for program in ("iptables", *(["ip6tables"] if plan.ipv6 else [])):
+    for program in ("iptables", *(["ip6tables"] if plan.ipv6 else [])):
+        fabric.run("web", [program, *_HTTP3_SOURCE])
+        for node in plan.nodes:
+            if node.side == "outside" and node.kind == "host" and node.name not in ("dns", "tools"):
                 fabric.run(node.name, [program, *_CLOSED_RESOLVER])
     services = [
         Service(
@@ -138,20 +149,23 @@ def listening(pid: int) -> set[str]:
     return found
 
 
-def _unbound(address: str, work: Path, certificate: tuple[Path, Path] | None) -> str:
+def _unbound(addresses: Sequence[str], work: Path, certificate: tuple[Path, Path] | None) -> str:
     """Return a forwarding resolver's configuration: no root user to drop to, no DNSSEC, nothing outside the run."""
     lines = [
         "server:", "  do-daemonize: no", '  username: ""', '  chroot: ""', f'  directory: "{work}"', '  pidfile: ""',
         "  use-syslog: no", "  verbosity: 1", "  num-threads: 1", '  module-config: "iterator"',
-        f"  interface: {address}@53", "  access-control: 0.0.0.0/0 allow", "  access-control: ::/0 allow",
+        *(f"  interface: {address}@53" for address in addresses),
+        "  access-control: 0.0.0.0/0 allow", "  access-control: ::/0 allow",
         "  do-not-query-localhost: no", "  edns-buffer-size: 1232", "  qname-minimisation: no", "  prefetch: no",
         "  so-rcvbuf: 0", "  so-sndbuf: 0", "  msg-cache-size: 1m", "  rrset-cache-size: 1m",
-        "  outgoing-range: 64", "  num-queries-per-thread: 64", "  do-ip6: no",
+        "  outgoing-range: 64", "  num-queries-per-thread: 64",
+        f"  do-ip6: {'yes' if len(addresses) > 1 else 'no'}",
     ]  # fmt: skip
     if certificate is not None:
         chain, key = certificate
         lines += [
-            f"  interface: {address}@853", f"  interface: {address}@443", "  tls-port: 853", "  https-port: 443",
+            *(f"  interface: {address}@{port}" for address in addresses for port in (853, 443)),
+            "  tls-port: 853", "  https-port: 443",
             f'  tls-service-pem: "{chain}"', f'  tls-service-key: "{key}"',
         ]  # fmt: skip
     lines += ["remote-control:", "  control-enable: no"]
@@ -160,7 +174,7 @@ def _unbound(address: str, work: Path, certificate: tuple[Path, Path] | None) ->
 
 
 def _caddyfile(ca: RunCA, ipv6: bool) -> str:
-    bind = "0.0.0.0 [::]" if ipv6 else "0.0.0.0"
+    bind = "[::]" if ipv6 else "0.0.0.0"  # [::] takes IPv4 too
     return f"""{{
     admin off
     skip_install_trust
