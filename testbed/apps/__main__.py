@@ -16,18 +16,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from testbed.apps.connect import Access
 from testbed.apps.outcome import Attempt, Failure, word_for
 
 
 async def attempt(spec: Mapping[str, Any]) -> Attempt:
     """Make one attempt of the app that a specification describes."""
-    kind, params, ca = spec["app"], spec["params"], spec["ca"]
+    kind, params, access = spec["app"], spec["params"], Access(spec["ca"], spec["proxy"])
     if kind in ("messenger", "call"):
         from testbed.apps import call, messenger
         from testbed.apps.profiles import load_profile
 
         profile = load_profile(spec["profile"])
-        return await (messenger.send(profile, params, ca) if kind == "messenger" else call.talk(profile, params))
+        return await (messenger.send(profile, params, access) if kind == "messenger" else call.talk(profile, params))
     if kind == "dns":
         from testbed.apps import dns
 
@@ -35,12 +36,12 @@ async def attempt(spec: Mapping[str, Any]) -> Attempt:
     if kind == "command":
         from testbed.apps import command
 
-        return await command.run(params)
+        return await command.run(params, access.proxy, spec["wrapper"])
     from testbed.apps import web
 
     if kind == "web":
-        return await web.page(params, ca)
-    return await (web.download(params, ca) if kind == "download" else web.video(params, ca))
+        return await web.page(params, access)
+    return await (web.download(params, access) if kind == "download" else web.video(params, access))
 
 
 async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:

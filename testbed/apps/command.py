@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.apps.outcome import Attempt
 
 
-async def run(params: Mapping[str, Any]) -> Attempt:
+def environment(proxy: str | None) -> dict[str, str]:
+    """Return the environment by which most programs find a proxy; with it, names are resolved at its far end."""
+    if proxy is None:
+        return dict(os.environ)
+    far = proxy.replace("socks5://", "socks5h://")
+    names = ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "http_proxy")
+    return {**os.environ, **dict.fromkeys(names, far), "NO_PROXY": "", "no_proxy": ""}
+
+
+async def run(params: Mapping[str, Any], proxy: str | None, wrapper: Sequence[str]) -> Attempt:
     """Run `argv` to its end; a status other than 0 means blocked. Cancelling ends the program."""
     begun = time.monotonic()
-    process = await asyncio.create_subprocess_exec(*[str(word) for word in params["argv"]])
+    argv = [*wrapper, *(str(word) for word in params["argv"])]
+    process = await asyncio.create_subprocess_exec(*argv, env=environment(proxy))
     try:
         status = await process.wait()
     except asyncio.CancelledError:

@@ -7,6 +7,10 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+from python_socks.async_.asyncio import Proxy
 
 from testbed.apps.outcome import Failure, word_for
 
@@ -22,22 +26,41 @@ async def resolve(name: str) -> str:
     return str(found[0][4][0])
 
 
-@asynccontextmanager
-async def connected(
-    name: str, port: int, *, tls: ssl.SSLContext | None = None, preamble: bytes = b""
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Connect to a name and yield the stream; failures name their operation."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an app reaches the world: whom it trusts, and through which proxy it goes (`socks5://…`, `http://…`)."""
+
+    ca: str
+    proxy: str | None = None
+
+
+async def _open(name: str, port: int, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a TCP connection: by the host's own resolver, or through a proxy that resolves the name at its far end."""
+    if proxy is not None:
+        try:
+            tunnel = await Proxy.from_url(proxy, rdns=True).connect(dest_host=name, dest_port=port)
+            return await asyncio.open_connection(sock=tunnel)
+        except (OSError, EOFError, ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+            raise Failure(word_for(error.__cause__ or error), "connect through the tool") from error
     address = await resolve(name)
     try:
-        reader, writer = await asyncio.open_connection(address, port)
+        return await asyncio.open_connection(address, port)
     except OSError as error:
         raise Failure(word_for(error), "connect" if address not in FORGED else "connect to a forged address") from error
+
+
+@asynccontextmanager
+async def connected(
+    name: str, port: int, access: Access, *, secure: bool, preamble: bytes = b""
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect to a name and yield the stream; failures name their operation."""
+    reader, writer = await _open(name, port, access.proxy)
     try:
         if preamble:
             writer.write(preamble)
-        if tls is not None:
+        if secure:
             try:
-                await writer.start_tls(tls, server_hostname=name)
+                await writer.start_tls(trusting(access.ca), server_hostname=name)
             except (OSError, EOFError) as error:
                 raise Failure(word_for(error), "tls_handshake") from error
         yield reader, writer

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from testbed.apps.connect import connected, trusting
+from testbed.apps.connect import Access, connected
 from testbed.apps.outcome import Attempt, Failure, word_for
 from testbed.apps.profiles import Profile
 from testbed.units import parse_size
@@ -22,13 +22,13 @@ _LENGTH = struct.Struct("!I")
 _RECEIPT = b"DLVD"
 
 
-async def send(profile: Profile, params: Mapping[str, Any], ca: str) -> Attempt:
+async def send(profile: Profile, params: Mapping[str, Any], access: Access) -> Attempt:
     """Send one message and wait for the receipt."""
     kind = str(params.get("kind", "text"))
     size = parse_size(params["size"]) if "size" in params else int(getattr(profile, kind))
     name = profile.chat if kind == "text" else profile.media
     begun = time.monotonic()
-    async with connected(name, profile.port, tls=trusting(ca), preamble=bytes.fromhex(profile.preamble)) as stream:
+    async with connected(name, profile.port, access, secure=True, preamble=bytes.fromhex(profile.preamble)) as stream:
         reader, writer = stream
         try:
             writer.write(_LENGTH.pack(size) + bytes(size))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from testbed.apps.connect import connected, trusting
+from testbed.apps.connect import Access, connected
 from testbed.apps.outcome import Attempt, Failure, word_for
 
 _PAGE_SLOW_S, _GOOD_BPS, _BROWSER_CONNECTIONS = 10.0, 64_000.0, 6
@@ -25,13 +25,13 @@ class Response:
     total_s: float
 
 
-async def get(url: str, ca: str) -> Response:
+async def get(url: str, access: Access) -> Response:
     """Fetch a URL; `Failure` says what went wrong in which operation."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host = parts.hostname or ""
     begun = time.monotonic()
-    async with connected(host, parts.port or (443 if secure else 80), tls=trusting(ca) if secure else None) as stream:
+    async with connected(host, parts.port or (443 if secure else 80), access, secure=secure) as stream:
         reader, writer = stream
         try:
             request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
@@ -58,17 +58,17 @@ async def _body(reader: asyncio.StreamReader, head: str) -> int:
     return size
 
 
-async def page(params: Mapping[str, Any], ca: str) -> Attempt:
+async def page(params: Mapping[str, Any], access: Access) -> Attempt:
     """Load a page, then its resources over at most six connections, as browsers do."""
     url = str(params["url"])
     begun = time.monotonic()
-    first = await get(url, ca)
+    first = await get(url, access)
     resources = [str(resource) for resource in params.get("resources", [])]
     slots = asyncio.Semaphore(_BROWSER_CONNECTIONS)
 
     async def fetch(resource: str) -> Response:
         async with slots:
-            return await get(resource, ca)
+            return await get(resource, access)
 
     rest = await asyncio.gather(*(fetch(resource) for resource in resources))
     load_s = time.monotonic() - begun
@@ -79,15 +79,15 @@ async def page(params: Mapping[str, Any], ca: str) -> Attempt:
     return Attempt(kpis, slow=load_s > float(params.get("slow_s", _PAGE_SLOW_S)))
 
 
-async def download(params: Mapping[str, Any], ca: str) -> Attempt:
+async def download(params: Mapping[str, Any], access: Access) -> Attempt:
     """Fetch one file and measure its goodput."""
-    response = await get(str(params["url"]), ca)
+    response = await get(str(params["url"]), access)
     goodput = response.size * 8 / max(response.total_s - response.ttfb_s, 1e-6)
     kpis = {"goodput_bps": goodput, "bytes": response.size, "total_s": response.total_s, "status": response.status}
     return Attempt(kpis, slow=goodput < float(params.get("slow_bps", _GOOD_BPS)))
 
 
-async def video(params: Mapping[str, Any], ca: str) -> Attempt:
+async def video(params: Mapping[str, Any], access: Access) -> Attempt:
     """Fetch segments one by one and play them: start-up time, rebuffering, the rate the viewer gets."""
     base, segment_s, segments = (
         str(params["url"]).rstrip("/"),
@@ -100,7 +100,7 @@ async def video(params: Mapping[str, Any], ca: str) -> Attempt:
     played_until = 0.0
     used: list[float] = []
     for number in range(segments):
-        response = await get(f"{base}/bytes/{int(chosen * segment_s / 8)}", ca)
+        response = await get(f"{base}/bytes/{int(chosen * segment_s / 8)}", access)
         used.append(chosen)
         now = time.monotonic() - begun
         if number == 0:

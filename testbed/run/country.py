@@ -110,6 +110,10 @@ class Country:
         }  # fmt: skip
         return self._start_module("testbed.middlebox.pipe", "link", LINK, config)
 
+    def address(self, node: str) -> str:
+        """Return a node's first IPv4 address."""
+        return self.spec.plan.node(node).interfaces[0].addresses[0].partition("/")[0]
+
     @property
     def departures(self) -> Path:
         """The link's log of ideal and actual departures."""

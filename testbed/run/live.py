@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +91,6 @@ if __name__ == "__main__":
     except TestbedError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
-    except subprocess.SubprocessError as error:
-        print(f"testbed: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
         sys.exit(4)

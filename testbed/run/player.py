@@ -7,8 +7,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 
 from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
+from testbed.errors import MachineError
 from testbed.link import fidelity
 from testbed.link.load import load_link
 from testbed.middlebox.pipe import DEPARTURE
@@ -24,8 +26,10 @@ from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.resolve import country_spec
 from testbed.scenario.judge import judge, place_in_phases
-from testbed.scenario.load import AppSpec, Scenario, Step, load_scenario
+from testbed.scenario.load import AppSpec, Scenario, Step, ToolSpec, load_scenario
 from testbed.scenario.timeline import phases
+from testbed.tools.recipe import load_recipe
+from testbed.tools.runner import Tool, end, missing
 
 _TICK_S = 0.2
 _GRACE_S = 3.0
@@ -40,17 +44,24 @@ class Player:
         self.died: list[str] = []
         self.interrupted = False
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
+        self._tools = {spec.name: start_tool(country, spec) for spec in scenario.tools}
 
     def play(self) -> None:
         """Start the apps and walk through the timeline until the scenario's duration is over."""
         by_step = {step.start for step in self.scenario.timeline if step.start}
+        moments: list[tuple[float, Callable[[], None]]] = [
+            (tool.start, partial(self._tools[tool.name].start_client, wait=False))
+            for tool in self.scenario.tools
+            if tool.name not in by_step
+        ]
+        moments += [(step.at, partial(self._take, step)) for step in self.scenario.timeline]
         try:
             for app in self.scenario.apps:
                 if app.name not in by_step:
                     self._start(app)
-            for step in self.scenario.timeline:
-                self._wait(step.at)
-                self._take(step)
+            for at, act in sorted(moments, key=lambda moment: moment[0]):
+                self._wait(at)
+                act()
             self._wait(self.scenario.duration)
         except KeyboardInterrupt:
             self.interrupted = True
@@ -72,10 +83,14 @@ class Player:
                 self.country.set_rule(step.box, name, enabled)
         if step.link is not None and (link := load_link(step.link)) is not None:
             self.country.set_link(link)
-        if step.start is not None:
+        if step.start in self._tools:
+            self._tools[step.start].start_client(wait=False)
+        elif step.start is not None:
             spec = next(app for app in self.scenario.apps if app.name == step.start)
             self._start(spec.model_copy(update={"start": self.country.clock.elapsed()}))
-        if step.stop is not None and step.stop in self._apps:
+        if step.stop in self._tools:
+            self._tools[step.stop].stop()
+        elif step.stop in self._apps:
             self._apps[step.stop].terminate()
         self.steps.append({"t": round(self.country.clock.elapsed(), 3), "step": what})
         words = ", ".join(f"{key} {value}" for key, value in what.items() if key != "box" or step.policy)
@@ -83,11 +98,13 @@ class Player:
 
     def _start(self, app: AppSpec) -> None:
         directory = self.country.directory
+        tool = self._tools[app.through] if app.through else None
         spec = {
             "app": app.app, "name": app.name, "node": app.node, "profile": app.profile, "params": dict(app.params),
             "start_s": app.start, "every_s": app.every, "count": app.count, "timeout_s": app.timeout,
             "t0": self.country.clock.t0, "seed": self.country.spec.seed, "ca": str(self.country.ca.bundle),
             "out": str(directory.app_results(app.name)),
+            "proxy": tool.rendered.proxy if tool else None, "wrapper": list(tool.rendered.wrapper) if tool else [],
         }  # fmt: skip
         path = directory.path / "work" / f"app-{app.name}.json"
         directory.write_json(path, spec)
@@ -95,19 +112,30 @@ class Player:
         self._apps[app.name] = self.country.fabric.popen(app.node, argv, log_path=directory.log(f"app-{app.name}"))
 
     def _stop_apps(self) -> None:
-        for popen in self._apps.values():
-            popen.terminate()
-        deadline = time.monotonic() + (0.3 if self.interrupted else _GRACE_S)
-        for popen in self._apps.values():
-            try:
-                popen.wait(timeout=max(0.01, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                popen.kill()
+        end(self._apps.values(), patience_s=0.3 if self.interrupted else _GRACE_S)
+        for tool in self._tools.values():
+            tool.stop()
 
     def results(self) -> list[dict[str, Any]]:
         """Return all results of all apps in the order they began."""
         found = [r for app in self.scenario.apps for r in read_lines(self.country.directory.app_results(app.name))]
         return sorted(found, key=lambda result: result["t"])
+
+
+def start_tool(country: Country, spec: ToolSpec) -> Tool:
+    """Start a tool's server, its client still off; `MachineError` if the machine lacks what the recipe needs."""
+    recipe = load_recipe(spec.recipe)
+    if lacks := missing(recipe):
+        raise MachineError(f"{spec.name} can't run: {'; '.join(lacks)}", "install it, or leave the tool out")
+    directory = country.directory
+    tool = Tool(
+        recipe, spec.name, directory.path / "work" / f"tool-{spec.name}", directory.path / "logs", country.fabric,
+        spec.server, spec.node,
+    )  # fmt: skip
+    addresses = (country.address(spec.server), country.address(spec.node))
+    tool.prepare(country.ca, country.spec.seed, addresses, spec.options)
+    tool.start_server()
+    return tool
 
 
 def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
@@ -122,8 +150,8 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:
         for serve in serve_specs(scenario.apps, country.ca):
             country.serve(serve.name, serve.node, serve.config)
-        country.restart_clock()
         player = Player(country, scenario)
+        country.restart_clock()
         player.play()
         died = player.died or country.check_alive()
         stats = {} if died else country.stats()

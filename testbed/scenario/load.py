@@ -21,6 +21,7 @@ from testbed.errors import InputError, Problem
 from testbed.link.load import load_link
 from testbed.link.spec import LinkSpec, TimeOfDay
 from testbed.scenario.topology import GROUPS, WORLD_HOSTS, Provider, TopologyShape, client_names, plan, provider_box
+from testbed.tools.recipe import load_recipe
 from testbed.units import Duration
 
 Verdict = Literal["ok", "slow", "blocked"]
@@ -53,6 +54,21 @@ class AppSpec(Strict):
     count: int | None = Field(default=None, ge=1)
     timeout: Duration = 30.0
     """After this an attempt counts as a `generic_timeout_error`."""
+    through: str | None = None
+    """The tool of this scenario that it uses, by name."""
+
+
+class ToolSpec(Strict):
+    """A circumvention tool: its server stands in the world from the start, its client is started in a host."""
+
+    recipe: str
+    name: str
+    server: str = "tools"
+    """The world host its server runs on."""
+    node: str = Field(default="client1", alias="on")
+    start: Duration = 0.0
+    options: Mapping[str, str | int] = {}
+    """Values for the recipe's options."""
 
 
 class Step(Strict):
@@ -68,7 +84,7 @@ class Step(Strict):
     disable: str | None = None
     link: str | None = None
     start: str | None = None
-    """An app to start; one that a step starts doesn't start by itself."""
+    """An app or a tool's client to start; one that a step starts doesn't start by itself."""
     stop: str | None = None
 
 
@@ -126,6 +142,7 @@ class Scenario(Strict):
     link: str | Mapping[str, Any] = "national-2021"
     policy: str = "open"
     topology: Topology = Topology()
+    tools: tuple[ToolSpec, ...] = ()
     apps: tuple[AppSpec, ...] = ()
     timeline: tuple[Step, ...] = ()
     expect: tuple[Expectation, ...] = ()
@@ -192,6 +209,7 @@ def _problems(scenario: Scenario, document: Document) -> list[Problem]:
     return [
         *_reference_problems(scenario, document),
         *_topology_problems(scenario, document),
+        *_tool_problems(scenario, document),
         *_app_problems(scenario, document),
         *_timeline_problems(scenario, document),
         *_expectation_problems(scenario, document),
@@ -271,6 +289,25 @@ def _topology_problems(scenario: Scenario, document: Document) -> list[Problem]:
     return found
 
 
+def _tool_problems(scenario: Scenario, document: Document) -> list[Problem]:
+    found: list[Problem] = []
+    for index, tool in enumerate(scenario.tools):
+        place = ("tools", index)
+        found += _unknown(document, (*place, "on"), "host", tool.node, client_names(scenario.shape))
+        servers = [*WORLD_HOSTS, *scenario.topology.hosts]
+        found += _unknown(document, (*place, "server"), "world host", tool.server, servers)
+        problems = _loads(document, (*place, "recipe"), load_recipe, tool.recipe)
+        found += problems
+        if not problems:
+            known = list(load_recipe(tool.recipe).options)
+            for name in tool.options:
+                found += _unknown(document, (*place, "options", name), "option", name, known)
+        names = [*(other.name for other in scenario.tools[:index]), *(app.name for app in scenario.apps)]
+        if tool.name in names:
+            found.append(document.problem((*place, "name"), f"`{tool.name}` is taken", "choose another name"))
+    return found
+
+
 def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
     hosts = [*client_names(scenario.shape), *WORLD_HOSTS, *scenario.topology.hosts]
     found: list[Problem] = []
@@ -283,6 +320,12 @@ def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
         if app.start >= scenario.duration:
             what = f"`{app.name}` starts at {app.start:g} s, the run ends at {scenario.duration:g} s"
             found.append(document.problem(("apps", index, "start"), what, "start it earlier or run longer"))
+        if app.through is not None:
+            tools = [tool.name for tool in scenario.tools]
+            found += _unknown(document, ("apps", index, "through"), "tool", app.through, tools)
+            if app.app in ("dns", "call"):
+                what = f"`{app.app}` can't go through a tool"
+                found.append(document.problem(("apps", index, "through"), what, "use a `command` of the tool's"))
         if app.app in ("messenger", "call") and app.profile is None:
             found.append(document.problem(("apps", index), f"`{app.app}` needs a profile", "add `profile: imo`"))
     return found
@@ -290,7 +333,7 @@ def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
 
 def _timeline_problems(scenario: Scenario, document: Document) -> list[Problem]:
     found: list[Problem] = []
-    apps = [app.name for app in scenario.apps]
+    apps = [*(app.name for app in scenario.apps), *(tool.name for tool in scenario.tools)]
     policies = dict(scenario.box_policies)
     before = 0.0
     for index, step in enumerate(scenario.timeline):

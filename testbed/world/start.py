@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from testbed.errors import MachineError, TestbedError
+from testbed.net import ports
 from testbed.scenario.plan import TopologyPlan
 from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, PUBLIC_RESOLVER6, RESOLVER, RESOLVER6
 from testbed.world.ca import RunCA
@@ -125,28 +126,13 @@ def _await(fabric: Starter, services: Sequence[Service]) -> None:
                 if "No such file" in tail or service.process.returncode == 127:
                     raise MachineError(f"{service.name} can't be started: {tail}", "run `make setup`")
                 raise TestbedError(f"{service.name} ended with status {service.process.returncode}: {tail}")
-            if set(service.ports) <= listening(fabric.pid(service.node)):
+            if set(service.ports) <= ports.listening(fabric.pid(service.node)):
                 waiting.remove(service)
         if waiting and time.monotonic() > deadline:
             names = ", ".join(service.name for service in waiting)
             raise TestbedError(f"not ready after {_READY_S:g} s: {names}; see their logs in {waiting[0].log.parent}")
         if waiting:
             time.sleep(0.01)
-
-
-def listening(pid: int) -> set[str]:
-    """Return the TCP ports that something listens on in a process's network namespace, as `tcp/443`."""
-    found: set[str] = set()
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == "0A":
-                found.add(f"tcp/{int(fields[1].rpartition(':')[2], 16)}")
-    return found
 
 
 def _unbound(addresses: Sequence[str], work: Path, certificate: tuple[Path, Path] | None) -> str:
