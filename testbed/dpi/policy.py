@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -250,8 +251,17 @@ class Policy(Strict):
         return tuple(found)
 
     def index(self, names: NameSet) -> NameIndex:
-        """Return the index over a rule's patterns and lists."""
-        return NameIndex([*names.patterns, *(item for name in names.lists for item in self.names.get(name, ()))])
+        """Return the index over a rule's patterns and lists; built once, however often it is asked for."""
+        kept = self._indexes.get(names)
+        if kept is None or kept[0] is not self.names:
+            patterns = [*names.patterns, *(item for name in names.lists for item in self.names.get(name, ()))]
+            kept = self._indexes[names] = (self.names, NameIndex(patterns))
+        return kept[1]
+
+    @cached_property
+    def _indexes(self) -> dict[NameSet, tuple[Mapping[str, tuple[str, ...]], NameIndex]]:
+        """The indexes built so far; copies of a policy share them as long as they share the lists."""
+        return {}
 
     def explain(self, name: str) -> tuple[Hit, ...]:
         """Say which rules a name runs into, in the policy's order, and by which pattern."""
@@ -327,7 +337,12 @@ def _read_lists(
 
 def _read_list(path: Path, problems: list[Problem]) -> tuple[str, ...]:
     patterns: list[str] = []
-    for number, text in read_list(path.read_text(encoding="utf-8").splitlines()):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(f"{path}:1", f"can't be read: {error}", "give a text file in UTF-8"))
+        return ()
+    for number, text in read_list(lines):
         try:
             patterns.append(check_pattern(text))
         except ValueError as error:
