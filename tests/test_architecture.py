@@ -10,7 +10,16 @@ import pytest
 ROOT = Path(__file__).parent.parent / "testbed"
 SOURCES = sorted(ROOT.rglob("*.py"))
 IMPURE = {"time", "random", "os", "socket", "subprocess", "asyncio", "scapy", "threading", "select", "secrets"}
-PURE = ("wire", "dpi", "link/model.py", "link/spec.py", "scenario", "units.py", "errors.py")
+PURE = (
+    "wire",
+    "dpi",
+    "link/model.py",
+    "link/spec.py",
+    "scenario",
+    "units.py",
+    "errors.py",
+    *(f"tools/geneva/{name}.py" for name in ("strategy", "parse", "packet", "play")),
+)
 #: package → testbed packages it must not know
 FORBIDDEN = {
     "wire": {"dpi", "middlebox", "link", "scenario", "net", "apps", "world", "run", "report", "cli"},
@@ -21,6 +30,7 @@ FORBIDDEN = {
     "net": {"dpi", "middlebox", "link", "apps", "world", "run", "report", "cli"},
     "world": {"dpi", "middlebox", "link", "run", "report", "cli"},
     "apps": {"dpi", "middlebox", "link", "net", "run", "report", "cli"},
+    "tools": {"dpi", "link", "scenario", "run", "report", "cli"},
     "report": {"dpi", "middlebox", "link", "net", "apps", "world", "cli"},
     "run": {"cli"},
 }
