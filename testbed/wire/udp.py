@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_HEADER = struct.Struct("!HHHH")
+from testbed.wire import ip
+
+_header = struct.Struct("!HHH").unpack_from
+_new = tuple.__new__
 
 
-@dataclass(slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """A UDP datagram; `length` is the header's word, `payload` what is there of it."""
 
     sport: int
@@ -18,11 +20,25 @@ class Datagram:
     payload: memoryview
 
 
-def parse(data: memoryview) -> Datagram:
-    """Read a datagram; `ValueError` if its header is cut short or its length is impossible."""
-    if len(data) < 8:
+def parse(data: memoryview, *, cut: bool = False) -> Datagram:
+    """Read a datagram; `ValueError` if its header is cut short or its length is impossible.
+
+    With `cut`, its payload may end early.
+    """
+    size = len(data)
+    if size < 8:
         raise ValueError("a UDP header cut short")
-    sport, dport, length, _ = _HEADER.unpack_from(data)
-    if length < 8 or length > len(data):
+    sport, dport, length = _header(data)
+    if length < 8 or (length > size and not cut):
         raise ValueError("a UDP length that is not its own")
-    return Datagram(sport, dport, length, data[8:length])
+    return _new(Datagram, (sport, dport, length, data[8:length]))
+
+
+def checksum_ok(packet: ip.Packet) -> bool:
+    """Say whether a whole packet's UDP checksum is right; none at all (zero) is right in IPv4 only (RFC 8200 §8.1)."""
+    body = packet.payload
+    if body[6] == body[7] == 0:
+        return packet.version == 4
+    length = body[4] << 8 | body[5]
+    data = bytes(body[:length])
+    return ip.checksum(ip.pseudo_header(packet.src, packet.dst, ip.UDP, length) + data) == 0
