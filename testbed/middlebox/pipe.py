@@ -2,7 +2,8 @@
 
 `python -m testbed.middlebox.pipe CONFIG.json`, in the link's namespaces. Owns the clock and two packet sockets. ARP and
 neighbour discovery pass at once and free of charge: on a real link they don't exist. Every departure is logged with the
-moment it was due and the moment it happened, from which `link.fidelity` judges the run.
+moment it was due and the moment it happened, from which `link.fidelity` judges the run. Ten times a second the state of
+both directions is written as a JSON line, from which reports and the live page draw.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _SO_RCVBUFFORCE = 33
 _LARGEST_IP_BYTES = 1500
 _ICMPV6_NEIGHBOUR = range(133, 138)
 _LONGEST_WAIT_S = 0.5
+_SAMPLE_S = 0.1
 _SPIN_S = 0.0002
 
 
@@ -46,6 +48,19 @@ class _Direction:
     number: int
     oversize: int = 0
     kernel_drops: int = 0
+    arrived: int = 0
+    arrived_bytes: int = 0
+
+    def sample(self, now: float) -> dict[str, Any]:
+        """Return the rate in force (None: unlimited), what waits now, and what happened since the start."""
+        spec, counters = self.model.spec, self.model.counters
+        hours = spec.hours(now % 86400.0)
+        rate = hours.rate if hours is not None and hours.rate is not None else spec.rate
+        return {
+            "rate_bps": rate, "delay_s": spec.delay, "queue_bytes": self.model.waiting_bytes(now),
+            "entered": counters.entered, "lost": counters.lost, "overflowed": counters.overflowed,
+            "arrived": self.arrived, "arrived_bytes": self.arrived_bytes,
+        }  # fmt: skip
 
 
 class Pipe:
@@ -61,6 +76,8 @@ class Pipe:
             _Direction(outside, inside, LinkModel(spec.down, seed=seed * 2 + 1), 1),
         )
         self._log = Path(config["log"]).open("ab", buffering=1 << 16)  # noqa: SIM115 - closed in close()
+        self._samples = Path(config["samples"]).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - likewise
+        self._next_sample = 0.0
         self._control = control.serve(Path(config["control"]), self._answer)
         self._running = True
 
@@ -82,6 +99,14 @@ class Pipe:
                     self._take(direction)
             for direction in self._directions:
                 self._deliver(direction)
+            self._sample()
+
+    def _sample(self) -> None:
+        now = self.now()
+        if now >= self._next_sample:
+            self._next_sample = now + _SAMPLE_S
+            up, down = (direction.sample(now) for direction in self._directions)
+            self._samples.write(json.dumps({"t": round(now - self._epoch, 3), "up": up, "down": down}) + "\n")
 
     def _wait_s(self) -> float:
         """Return how long to sleep: a little less than until the next departure, the rest is spent looking."""
@@ -118,6 +143,8 @@ class Pipe:
             except OSError:
                 continue  # the other end's interface is down: as on a cut cable, the frame is gone
             size = min(len(frame) - 14, 65535)
+            direction.arrived += 1
+            direction.arrived_bytes += size
             self._log.write(DEPARTURE.pack(direction.number, size, due - self._epoch, self.now() - self._epoch))
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +156,8 @@ class Pipe:
             return {"ok": True}
         if operation == "clock":
             self._epoch, self._t0 = float(request["epoch"]), float(request["t0"])
+            self._samples.truncate(0)  # of the time before the run
+            self._next_sample = 0.0
             return {"ok": True}
         if operation == "stats":
             return self.stats()
@@ -154,6 +183,7 @@ class Pipe:
         """Let go of sockets and the log."""
         self._control.close()
         self._log.close()
+        self._samples.close()
         for direction in self._directions:
             direction.source.close()
 

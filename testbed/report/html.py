@@ -1,56 +1,108 @@
-"""The result as one self-contained HTML page: no script, no request to anywhere."""
+"""The result as one self-contained HTML page: no script, no request to anywhere, in light, dark and print."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from testbed.errors import MachineError
+from testbed.report import plots
+from testbed.report.tables import Run
 from testbed.report.text import summarise
+from testbed.report.why import causes
 
-_COLOURS = {"ok": "#1a7f37", "slow": "#b58900", "blocked": "#c0392b", "-": "#8a8a8a"}
-_ROW_PX = 22
-_WIDTH_PX = 900
+_MARKS = {"ok": "✓", "slow": "~", "blocked": "✗", "-": ""}
+_SHOWN_EVENTS = 500
+_LARGEST_PICTURES_BYTES = 8 << 20
 
 
-def render(result: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
-    """Return the page for a result and the decisions that led to it."""
+def render(run: Run) -> str:
+    """Return the page of a run."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("testbed.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    names = sorted({item["name"] for item in result["apps"]})
-    cells = {
-        (name, phase["name"]): summarise(
-            item for item in result["apps"] if item["name"] == name and item.get("phase") == phase["name"]
-        )
-        for name in names
-        for phase in result["phases"]
-    }
+    environment.filters["evidence"] = evidence_text
+    environment.filters["quantity"] = quantity
+    names = list(dict.fromkeys(run.apps.column("name")))
+    drawn, no_plots = _plots(run)
     return environment.get_template("report.html.j2").render(
-        result=result, names=names, cells=cells, colours=_COLOURS, timeline=timeline(result, names),
-        events=events[:500], hidden=max(0, len(events) - 500),
+        result=run.result, scenario=_scenario(run.path), names=sorted(names), cells=_cells(run, names), marks=_MARKS,
+        plots=drawn, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
+        events=run.decisions[:_SHOWN_EVENTS], hidden=max(0, len(run.decisions) - _SHOWN_EVENTS), steps=run.steps,
+        pictures=_pictures(run.path), files=_files(run.path), folder=run.path.name,
     )  # fmt: skip
 
 
-def timeline(result: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
-    """Return the bars of the timeline drawing: x, width in pixels, row, colour and hover text of each app result."""
-    scale = _WIDTH_PX / max(result["duration_s"], 1e-9)
-    bars = [
-        {
-            "x": round(item["t"] * scale, 2),
-            "width": max(2.0, round(item["duration_s"] * scale, 2)),
-            "y": names.index(item["name"]) * _ROW_PX + _ROW_PX,
-            "colour": _COLOURS[item["verdict"]],
-            "title": f"{item['name']} at {item['t']:.1f} s: {item['verdict']} {item.get('failure') or ''}".strip(),
-        }
-        for item in result["apps"]
-    ]
-    phases = [
-        {"x": round(p["start_s"] * scale, 2), "name": p["name"], "policy": ", ".join(p["policies"].values())}
-        for p in result["phases"]
-    ]
+def _plots(run: Run) -> tuple[list[tuple[plots.Plot, str]], str]:
+    try:
+        return plots.inline(run), ""
+    except MachineError as error:
+        return [], str(error)
+
+
+def _cells(run: Run, names: Iterable[str]) -> dict[tuple[str, str], tuple[str, str]]:
     return {
-        "bars": bars, "phases": phases, "width": _WIDTH_PX, "row": _ROW_PX,
-        "height": (len(names) + 2) * _ROW_PX, "labels": names,
-    }  # fmt: skip
+        (name, phase["name"]): summarise(
+            item for item in run.result["apps"] if item["name"] == name and item.get("phase") == phase["name"]
+        )
+        for name in names
+        for phase in run.phases
+    }
+
+
+def _scenario(folder: Path) -> str:
+    path = folder / "scenario.yaml"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _plan(folder: Path) -> Mapping[str, Any]:
+    path = folder / "plan.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _pictures(folder: Path) -> list[tuple[str, str]]:
+    """Return the screenshots of a run as captions and data URIs, as many as a page can bear."""
+    found: list[tuple[str, str]] = []
+    left = _LARGEST_PICTURES_BYTES
+    for path in sorted((folder / "screenshots").glob("*.png")):
+        left -= path.stat().st_size
+        if left >= 0:
+            found.append((path.stem, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()))
+    return found
+
+
+def _files(folder: Path) -> list[tuple[str, str]]:
+    """Return what can be opened beside the page: captures first, then data; each with its size."""
+    places = [*sorted((folder / "pcap").glob("*.pcapng"))]
+    places += [folder / name for name in ("scenario.yaml", "events.jsonl", "link.jsonl", "fidelity.json", "junit.xml")]
+    return [(str(p.relative_to(folder)), f"{p.stat().st_size / 1e3:,.0f} kB") for p in places if p.exists()]
+
+
+def evidence_text(evidence: Mapping[str, Any]) -> str:
+    """Write evidence in a line, bytes in hexadecimal as they are."""
+    return ", ".join(f"{key} {_value(value)}" for key, value in evidence.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({evidence_text(value)})"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(_value, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Write a number with its unit in the prefix that suits it; a dash for None."""
+    if value is None:
+        return "–"
+    if unit == "%":
+        return f"{value * 100:.2f} %"
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"0 {unit}"

@@ -82,6 +82,7 @@ class Country:
         self._stack.close()
 
     def _start(self) -> None:
+        self.directory.write_json(self.directory.plan, self.spec.plan.as_json())
         self.ca = RunCA.create(self.directory.path / "work" / "ca")
         trust = Trust(self.ca.bundle, self.ca.nss_folder)
         self.fabric = self._stack.enter_context(Fabric(self.spec.plan, run_dir=self.directory.path, trust=trust))
@@ -106,6 +107,7 @@ class Country:
             "node": LINK, "inside_if": LINK_PORTS[0], "outside_if": LINK_PORTS[1],
             "link": plain(self.spec.link), "seed": self.spec.seed,
             "control": str(self.directory.control("link")), "log": str(self.departures),
+            "samples": str(self.directory.link_samples),
             "epoch": self.clock.epoch, "t0": self.clock.t0,
         }  # fmt: skip
         return self._start_module("testbed.middlebox.pipe", "link", LINK, config)

@@ -71,6 +71,21 @@ class RunDirectory:
         """The process ids of the nodes, as seen inside the sandbox."""
         return self.path / "nodes.json"
 
+    @property
+    def plan(self) -> Path:
+        """The net as it was built: nodes, addresses, cables."""
+        return self.path / "plan.json"
+
+    @property
+    def link_samples(self) -> Path:
+        """Rate, queue and counters of the national link ten times a second, as JSON lines."""
+        return self.path / "link.jsonl"
+
+    @property
+    def steps(self) -> Path:
+        """The steps of the timeline as they are taken, before they are merged into `events`."""
+        return self.path / "work" / "steps.jsonl"
+
     def control(self, name: str) -> Path:
         """The control socket of a box or of the link."""
         return self.path / "control" / f"{name}.sock"

@@ -175,7 +175,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
             "apps": results, "expectations": expectations, "decisions": record.count_decisions(decisions),
             "stats": stats, "fidelity": judged,
         }  # fmt: skip
-        record.write_result(directory, result, decisions)
+        record.write_result(directory, result)
     return exit_status
 
 

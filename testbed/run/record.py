@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from testbed.report import html, junit
+from testbed.report import html, junit, tables
 from testbed.run import capture
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
@@ -41,9 +41,10 @@ def count_decisions(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"total": by_rule.total(), "by_rule": dict(sorted(by_rule.items()))}
 
 
-def write_result(directory: RunDirectory, result: Mapping[str, Any], decisions: list[dict[str, Any]]) -> None:
+def write_result(directory: RunDirectory, result: Mapping[str, Any]) -> None:
     """Write the three forms of the result, `result.json` last: its presence says that the run is complete."""
     (directory.path / "junit.xml").write_text(junit.render(result), encoding="utf-8")
-    (directory.path / "report.html").write_text(html.render(result, decisions), encoding="utf-8")
     directory.write_json(directory.fidelity, result["fidelity"])
+    page = html.render(tables.from_directory(directory, result))
+    (directory.path / "report.html").write_text(page, encoding="utf-8")
     directory.write_json(directory.result, result)

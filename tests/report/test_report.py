@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
 from testbed.report import html, junit, text
-
-
-def result(status: str = "failed") -> dict[str, Any]:
-    return {
-        "scenario": "demo", "title": "A demo <script>", "about": "", "seed": 1, "started": "2026-01-02T03:04:05",
-        "duration_s": 20.0, "status": status, "why": ["too slow & late"] if status == "invalid" else [],
-        "phases": [
-            {"name": "open", "start_s": 0, "end_s": 10, "policies": {"gateway": "open"}},
-            {"name": "dark", "start_s": 10, "end_s": 20, "policies": {"gateway": "tm-2023-08"}},
-        ],
-        "apps": [
-            {"name": "text", "app": "messenger", "t": 1.0, "duration_s": 2.5, "verdict": "slow", "failure": None,
-             "phase": "open", "kpis": {"delivery_s": 2.5}},
-            {"name": "text", "app": "messenger", "t": 11.0, "duration_s": 0.4, "verdict": "blocked",
-             "failure": "connection_reset", "phase": "dark", "kpis": {}},
-        ],
-        "expectations": [
-            {"phase": "open", "app": "text", "expected": "slow", "observed": "slow", "holds": True, "why": ""},
-            {"phase": "dark", "app": "text", "expected": "ok", "observed": "blocked", "holds": False, "why": "<reset>"},
-        ],
-        "decisions": {"total": 1, "by_rule": {"sni": 1}}, "fidelity": {"faithful": True, "reasons": []},
-        "command": "testbed run demo --seed 1",
-    }  # fmt: skip
+from testbed.report.tables import load_run
+from tests.report.runs import decision, result, written
 
 
 def test_text_shows_each_app_in_each_phase() -> None:
@@ -57,15 +36,27 @@ def test_junit_is_never_green_for_a_run_that_proves_nothing(status: str) -> None
     assert suite.get("errors") == "1"
 
 
-def test_html_is_whole_and_escapes_what_it_shows() -> None:
-    event = {
-        "t": 11.0, "box": "gateway", "rule": "sni", "verdict": "pass", "flow": "a", "reason": "<b>",
-        "evidence": {"sni": "<img>"},
-    }  # fmt: skip
-    page = html.render(result(), [event] * 501)
+def test_html_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:
+    run = load_run(written(tmp_path / "run", events=[decision(11.1, "tcp 100.64.1.1:4 > 198.18.0.20:443")] * 501))
+    page = html.render(run)
     assert "<script" not in page
     assert "<img>" not in page
     assert "connection_reset" in page
     assert "1 more in" in page
-    assert "http://" not in page
-    assert "https://" not in page
+    for fetched in ("http://", "https://", "@import", "url(http", "<link"):
+        assert fetched not in page
+
+
+def test_html_draws_every_plot_in_the_colours_of_the_page(tmp_path: Path) -> None:
+    page = html.render(load_run(written(tmp_path / "run")))
+    assert page.count("<svg role=") == 6
+    assert "currentColor" in page
+    assert "#0a0b0c" not in page
+
+
+def test_html_says_which_rule_stopped_an_app_and_links_the_frame(tmp_path: Path) -> None:
+    page = html.render(load_run(written(tmp_path / "run")))
+    why = page[page.index("<h2>Why</h2>") : page.index("<h2>Over time</h2>")]
+    assert "<code>sni</code> × 1" in why
+    assert "sni &lt;img&gt;" in why
+    assert '<a href="pcap/gateway-inside.pcapng">inside 7</a>' in page
