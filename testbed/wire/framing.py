@@ -19,11 +19,14 @@ _FAMILIES = frozenset(struct.pack(order + "I", number) for number in (2, 10, 24,
 
 def strip_link(linktype: int, data: bytes) -> memoryview | None:
     """Return the IP packet inside a captured frame, None if it carries none."""
-    view = memoryview(data)
+    start = packet_offset(linktype, data)
+    return None if start is None else memoryview(data)[start:]
+
+
+def packet_offset(linktype: int, data: bytes) -> int | None:
+    """Return where in a captured frame its IP packet begins, None if it carries none."""
     if linktype == ETHERNET:
-        if len(data) > 14 and data[12:14] == b"\x08\x00":
-            return view[14:]
-        start = _behind_ethertype(data, 12)
+        start = 14 if data[12:14] == b"\x08\x00" else _behind_ethertype(data, 12)
     elif linktype in _RAW_TYPES:
         start = 0
     elif linktype == LINUX_SLL:
@@ -36,7 +39,7 @@ def strip_link(linktype: int, data: bytes) -> memoryview | None:
         start = _behind_ppp(data, 2 if data[:2] == b"\xff\x03" else 0)
     else:
         start = None
-    return view[start:] if start is not None and start < len(data) else None
+    return start if start is not None and start < len(data) else None
 
 
 def _behind_ethertype(data: bytes, offset: int, start: int | None = None) -> int | None:
