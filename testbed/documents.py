@@ -12,7 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from testbed.errors import InputError, Problem
 
 Location = tuple[str | int, ...]
+_MOST_BYTES, _MOST_PARTS, _DEEPEST = 16 << 20, 200_000, 100
 
 
 class Strict(BaseModel):
@@ -35,18 +36,42 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML mapping with the line of each of its parts: `lines[("rules", 2, "match")] -> 17`."""
+    """A YAML mapping with the line of each of its parts: `lines[("rules", 2, "match")] -> 17`.
+
+    `origins` names the file of each key at the top that came from another one by `extends`.
+    """
 
     path: str
     data: dict[str, Any]
     lines: Mapping[Location, int]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, location: Sequence[str | int] = ()) -> str:
         """Return `file:line` of the nearest part that stands in the file."""
         where = tuple(location)
         while where and where not in self.lines:
             where = where[:-1]
-        return f"{self.path}:{self.lines.get(where, 1)}"
+        path = self.origins.get(str(where[0]), self.path) if where else self.path
+        return f"{path}:{self.lines.get(where, 1)}"
+
+    def over(self, base: Document) -> Document:
+        """Return this document laid over another: a key given here replaces the whole of that key there."""
+        inherited = {key for key in base.data if key not in self.data}
+        lines = {where: line for where, line in base.lines.items() if where and where[0] in inherited}
+        origins = {key: base.origins.get(key, base.path) for key in inherited}
+        return Document(self.path, {**base.data, **self.data}, {**lines, **self.lines}, {**origins, **self.origins})
+
+    def line(self, location: Sequence[str | int] = ()) -> int:
+        """Return the line of the nearest part that stands in the file."""
+        return int(self.place(location).rpartition(":")[2])
+
+    def within(self, location: Sequence[str | int]) -> Location:
+        """Return the parts of a location that stand in the file: a model's own words, a union's tags, left out."""
+        found: Location = ()
+        for part in location:
+            if (*found, part) in self.lines:
+                found = (*found, part)
+        return found
 
     def problem(self, location: Sequence[str | int], what: str, mend: str = "") -> Problem:
         """Return a problem placed at that part."""
@@ -72,6 +97,9 @@ _Loader.add_implicit_resolver(
 
 
 def _collect_lines(node: yaml.Node, location: Location, lines: dict[Location, int], path: str) -> None:
+    if len(lines) > _MOST_PARTS or len(location) > _DEEPEST:
+        what = "too many parts, or anchors that hold each other"
+        raise InputError([Problem(f"{path}:{node.start_mark.line + 1}", what, "write it out, or split the file")])
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -90,31 +118,59 @@ def _collect_lines(node: yaml.Node, location: Location, lines: dict[Location, in
 
 def parse_text(text: str, path: str) -> Document:
     """Read YAML text whose top is a mapping; `InputError` names the line of a syntax error or a doubled key."""
+    lines: dict[Location, int] = {}
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        if node is not None:
+            _collect_lines(node, (), lines, path)  # before aliases are merged away: a doubled key is seen here only
         data = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError([Problem(f"{path}:{line}", f"not YAML: {error.problem}", "mend the syntax")]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError([Problem(f"{path}:1", f"not YAML: {error}", "write plain text in UTF-8")]) from None
-    if not isinstance(data, dict) or node is None:
-        raise InputError([Problem(f"{path}:1", "not a mapping of keys to values", "start with `key: value` lines")])
-    lines: dict[Location, int] = {}
-    _collect_lines(node, (), lines, path)
+        raise InputError([Problem(f"{path}:{line}", f"not YAML: {error.problem}", _syntax_mend(error))]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        what = f"not YAML: the character #x{_code(error.character):04x} is not allowed"
+        raise InputError([Problem(f"{path}:{line}", what, "write plain text in UTF-8")]) from None
+    except RecursionError:
+        raise InputError([Problem(f"{path}:1", "nested too deeply", "write it flatter")]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError([Problem(f"{path}:1", f"not YAML: {error}", "mend the value")]) from None
+    if not isinstance(data, dict):
+        what = "the file is empty" if data is None else "not a mapping of keys to values"
+        raise InputError([Problem(f"{path}:1", what, "start with `key: value` lines")])
     return Document(path, data, lines)
+
+
+def _code(character: object) -> int:
+    return character if isinstance(character, int) else ord(str(character)[0])
+
+
+def _syntax_mend(error: yaml.MarkedYAMLError) -> str:
+    if "'\\t'" in str(error.problem):
+        return "indent with spaces, not tabs"
+    return "keep one document a file" if "another document" in str(error.problem) else "mend the syntax"
 
 
 def read_document(path: str | Path) -> Document:
     """Read a YAML file; `InputError` if it is missing, unreadable, or not a YAML mapping."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
     except FileNotFoundError:
         raise InputError([Problem(f"{path}:1", "no such file", "check the name")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError([Problem(f"{path}:1", f"can't be read: {error}", "give a readable YAML file")]) from None
-    return parse_text(text, str(path))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError([Problem(f"{path}:1", f"can't be read: {reason}", "give a readable YAML file")]) from None
+    if len(content) > _MOST_BYTES:
+        raise InputError([Problem(f"{path}:1", "larger than 16 MiB", "give a YAML file")])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"not UTF-8: the byte 0x{content[error.start]:02x}"
+        raise InputError([Problem(f"{path}:{line}", what, "save the file as UTF-8 text")]) from None
+    return parse_text(text.replace("\r\n", "\n"), str(path))
 
 
 def validate(document: Document, model: type[ModelT]) -> ModelT:
@@ -126,12 +182,40 @@ def validate(document: Document, model: type[ModelT]) -> ModelT:
 
 
 def validation_problems(document: Document, model: type[BaseModel], error: ValidationError) -> list[Problem]:
-    """Turn pydantic's error list into problems with places, the nearest known key named."""
-    found: dict[Problem, None] = {}
+    """Turn pydantic's error list into problems in the order of lines, the nearest known key named."""
+    found: dict[Problem, int] = {}
     for item in error.errors():
         location = tuple(part for part in item["loc"] if isinstance(part, (str, int)))
-        found.setdefault(_problem(document, model, location, item["type"], item["msg"], item.get("ctx", {})))
-    return list(found)
+        problem = _problem(document, model, location, item["type"], item["msg"], item.get("ctx", {}))
+        found.setdefault(problem, document.line(location))
+    return sorted(found, key=lambda problem: found[problem])
+
+
+#: pydantic's kind of error → what is wrong, and the mend; `{…}` are of the error's context
+_TEXTS: Mapping[str, tuple[str, str]] = {
+    "string_type": ("not text", "write a word, or put it in quotes"),
+    "int_type": ("not a whole number", "write digits"),
+    "int_parsing": ("not a whole number", "write digits"),
+    "int_from_float": ("not a whole number", "write digits"),
+    "int_parsing_size": ("too long a number", "write a smaller one"),
+    "float_type": ("not a number", "write digits"),
+    "float_parsing": ("not a number", "write digits"),
+    "bool_type": ("neither true nor false", "write `true` or `false`"),
+    "bool_parsing": ("neither true nor false", "write `true` or `false`"),
+    "tuple_type": ("not a list", "write `[…]`, or lines that begin with `- `"),
+    "list_type": ("not a list", "write `[…]`, or lines that begin with `- `"),
+    "dict_type": ("not a mapping", "write `key: value` lines"),
+    "mapping_type": ("not a mapping", "write `key: value` lines"),
+    "model_type": ("not a mapping", "write `key: value` lines"),
+    "model_attributes_type": ("not a mapping", "write `key: value` lines"),
+    "invalid_key": ("a key that is not text", "put it in quotes"),
+    "greater_than": ("too small", "choose more than {gt:g}"),
+    "greater_than_equal": ("too small", "choose {ge:g} or more"),
+    "less_than": ("too large", "choose less than {lt:g}"),
+    "less_than_equal": ("too large", "choose {le:g} or less"),
+    "too_short": ("has {actual_length} items", "give {min_length} or more"),
+    "too_long": ("has too many items", "give {max_length} or fewer"),
+}
 
 
 def _problem(
@@ -145,11 +229,28 @@ def _problem(
         return document.problem(location, f"unknown key `{key}`", mend)
     if kind == "missing":
         return document.problem(location[:-1], f"the key `{key}` is missing", f"add `{key}: …`")
+    inside = document.within(location)
+    key = str(next((part for part in reversed(inside) if isinstance(part, str)), ""))
     if kind == "literal_error":
-        return document.problem(location, f"`{key}` is not one of the known words", f"write {context.get('expected')}")
+        given = _value_at(document.data, inside)
+        what = f"`{given}`" if isinstance(given, (str, int, float, bool)) else "this"
+        return document.problem(inside, f"`{key}`: {what} is not a word it knows", f"write {context.get('expected')}")
+    if kind in _TEXTS:
+        what, mend = _TEXTS[kind]
+        what = what.format(**context)
+        return document.problem(inside, f"`{key}`: {what}" if key else what, mend.format(**context))
     text = message.removeprefix("Value error, ")
     what, _, mend = text.partition("; ")
-    return document.problem(location, f"`{key}`: {what}" if key else what, mend)
+    return document.problem(inside, f"`{key}`: {what}" if key else what, mend)
+
+
+def _value_at(data: Any, location: Location) -> Any:
+    for part in location:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
 
 
 def _known_keys(model: type[BaseModel], location: Location) -> list[str]:

@@ -22,8 +22,9 @@ def names(kind: str) -> list[str]:
 
 
 def find(reference: str | Path, kind: str) -> Path:
-    """Return the file that a user's reference means: a path if it looks like one, else a shipped name."""
+    """Return the file that a reference means: a `Path`, text that looks like one, a shipped name, or a file at hand."""
     text = str(reference)
-    if "/" in text or text.endswith((".yaml", ".yml")):
+    if isinstance(reference, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         return Path(text)
-    return folder(kind) / f"{text}.yaml"
+    named = folder(kind) / f"{text}.yaml"
+    return Path(text) if not named.exists() and Path(text).is_file() else named

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _RATES: Mapping[str, float] = {
     "bit/s": 1, "bps": 1, "kbit/s": 1e3, "kbps": 1e3, "kb/s": 1e3, "mbit/s": 1e6, "mbps": 1e6, "mb/s": 1e6,
@@ -26,6 +26,7 @@ _SIZES: Mapping[str, float] = {
     "b": 1, "byte": 1, "bytes": 1, "kb": 1e3, "kib": 1024, "mb": 1e6, "mib": 1024**2, "gb": 1e9, "gib": 1024**3,
 }  # fmt: skip
 _FRACTIONS: Mapping[str, float] = {"%": 0.01, "percent": 0.01}
+_MOST = 1e15  # beyond it a float of bits or bytes is no longer exact
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\s0-9.].*?)?\s*", re.DOTALL)
 
 
@@ -44,7 +45,10 @@ def _parse(value: object, kind: str, units: Mapping[str, float], examples: str) 
     scale = units.get(unit.lower())
     if scale is None:
         raise ValueError(f"{unit!r} is not a unit of {kind}; write it like {examples}")
-    return float(number * Decimal(str(scale)))
+    value_in_units = float(number * Decimal(str(scale)))
+    if value_in_units > _MOST:
+        raise ValueError(f"{str(value)[:40]!r} is too large; write it like {examples}")
+    return value_in_units
 
 
 def parse_rate(value: object) -> float:
@@ -72,21 +76,23 @@ def parse_fraction(value: object) -> float:
     return share
 
 
-def _quantity(parse: Callable[[object], float], example: str) -> tuple[BeforeValidator, WithJsonSchema]:
+def _written(write: Callable[[float], str], unit: str) -> PlainSerializer:
+    """Write a quantity with its unit, to the last digit if the short form would lose some."""
+    return PlainSerializer(lambda value: _exact(value, write(value), unit), return_type=str, when_used="json")
+
+
+def _exact(value: float, short: str, unit: str) -> str:
+    for units in (_RATES, _DURATIONS, _SIZES):
+        if unit.lower() in units and _parse(short, "quantity", units, "") == value:
+            return short
+    return f"{Decimal(repr(value)):f} {unit}"
+
+
+def _quantity(
+    parse: Callable[[object], float], example: str, write: Callable[[float], str], unit: str
+) -> tuple[BeforeValidator, WithJsonSchema, PlainSerializer]:
     schema = {"anyOf": [{"type": "string"}, {"const": 0}], "examples": [example]}
-    return BeforeValidator(parse), WithJsonSchema(schema)
-
-
-Rate = Annotated[float, *_quantity(parse_rate, "0.5 Mbit/s")]
-Duration = Annotated[float, *_quantity(parse_duration, "205 ms")]
-Size = Annotated[int, *_quantity(parse_size, "64 kB")]
-Fraction = Annotated[
-    float,
-    BeforeValidator(parse_fraction),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}], "examples": ["1 %"]}
-    ),
-]
+    return BeforeValidator(parse), WithJsonSchema(schema), _written(write, unit)
 
 
 def format_rate(rate_bps: float) -> str:
@@ -110,3 +116,15 @@ def format_size(size_bytes: float) -> str:
         if size_bytes >= scale:
             return f"{size_bytes / scale:.6g} {unit}"
     return f"{size_bytes:.6g} B"
+
+
+Rate = Annotated[float, *_quantity(parse_rate, "0.5 Mbit/s", format_rate, "bit/s")]
+Duration = Annotated[float, *_quantity(parse_duration, "205 ms", format_duration, "s")]
+Size = Annotated[int, *_quantity(parse_size, "64 kB", format_size, "B")]
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0, "maximum": 1}], "examples": ["1 %"]}
+    ),
+]

@@ -41,11 +41,11 @@ def test_all_problems_come_at_once_each_with_its_line() -> None:
     text = "titel: x\nwait: 5 parsecs\nparts:\n  - rate: 1 Mbit/s\n    nmae: y\n  - name: z\nnamed:\n  a: {rate: 7}\n"
     assert problems(text) == [
         "f.yaml:1: the key `title` is missing; add `title: …`",
+        "f.yaml:1: unknown key `titel`; did you mean `title`?",
         "f.yaml:2: `wait`: 'parsecs' is not a unit of duration; write it like `205 ms`, `30 s` or `2 min`",
         "f.yaml:5: unknown key `nmae`; did you mean `name`?",
         "f.yaml:6: the key `rate` is missing; add `rate: …`",
         "f.yaml:8: `rate`: 7 is not a rate; write it like `0.5 Mbit/s` or `40 kbit/s`",
-        "f.yaml:1: unknown key `titel`; did you mean `title`?",
     ]
 
 
@@ -55,12 +55,52 @@ def test_all_problems_come_at_once_each_with_its_line() -> None:
         ("a: 1\na: 2\n", "f.yaml:2: the key `a` stands twice; keep one of them"),
         ("a: [1\n", "f.yaml:2: not YAML"),
         ("- a\n", "f.yaml:1: not a mapping"),
-        ("", "f.yaml:1: not a mapping"),
+        ("", "f.yaml:1: the file is empty; start with `key: value` lines"),
+        ("a: &a [*a]\n", "f.yaml:1: too many parts, or anchors that hold each other"),
+        ("a: " + "[" * 3000 + "]" * 3000, "f.yaml:1: nested too deeply"),
+        ("a: " + "[" * 200 + "]" * 200, "f.yaml:1: too many parts"),
+        ("a: " + "9" * 5000 + "\n", "f.yaml:1: not YAML: Exceeds the limit"),
+        ("a:\n\tb: 1\n", "f.yaml:2: not YAML: found character '\\t' that cannot start any token; indent with spaces"),
+        (
+            "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]\n" for i in range(9)),
+            "f.yaml:1: too many",
+        ),
         ("a: !!python/name:os.system x\n", "f.yaml:1: not YAML"),
     ],
 )
 def test_what_is_not_a_document_is_refused(text: str, expected: str) -> None:
     assert problems(text)[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (bytes(range(256)), "f.yaml:2: not UTF-8: the byte 0x80; save the file as UTF-8 text"),
+        (b"a: \xe9\n", "f.yaml:1: not UTF-8: the byte 0xe9; save the file as UTF-8 text"),
+        (b" " * ((16 << 20) + 1), "f.yaml:1: larger than 16 MiB; give a YAML file"),
+        (b"\x7fELF\x00\x01", "f.yaml:1: not YAML: the character #x007f is not allowed; write plain text in UTF-8"),
+    ],
+)
+def test_what_is_not_text_is_refused(
+    content: bytes, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("f.yaml").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_document("f.yaml")
+    assert str(caught.value) == expected
+
+
+def test_a_folder_and_an_unreadable_name_are_input_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="1: can't be read: Is a directory; give a readable YAML file"):
+        read_document(tmp_path)
+    with pytest.raises(InputError, match="can't be read"):
+        read_document("a\0b.yaml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_bytes(b"\xef\xbb\xbftitle: x\r\nwait: 5 s\r\n")
+    assert validate(read_document(tmp_path / "f.yaml"), Whole).wait == 5
 
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:

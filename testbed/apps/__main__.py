@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from testbed.apps.connect import Access
-from testbed.apps.outcome import Attempt, Failure, word_for
+from testbed.apps.outcome import Attempt, Failure, new_progress, word_for
+from testbed.scenario.params import PARAMS
 
 
 async def attempt(spec: Mapping[str, Any]) -> Attempt:
     """Make one attempt of the app that a specification describes."""
-    kind, params, access = spec["app"], spec["params"], Access(spec["ca"], spec["proxy"])
+    kind, access = spec["app"], Access(spec["ca"], spec["proxy"])
+    params: Any = PARAMS[kind].model_validate(spec["params"])
     if kind in ("messenger", "call"):
         from testbed.apps import call, messenger
         from testbed.apps.profiles import load_profile
@@ -47,11 +49,11 @@ async def attempt(spec: Mapping[str, Any]) -> Attempt:
 async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Make one attempt and return its result line."""
     begun = time.monotonic()
-    operation = None
+    progress, operation = new_progress(), None
     try:
         done = await asyncio.wait_for(attempt(spec), spec["timeout_s"])
     except (Failure, OSError, EOFError, TimeoutError) as error:
-        operation = error.operation if isinstance(error, Failure) else None
+        operation = error.operation if isinstance(error, Failure) else progress.operation
         done = Attempt({}, failure=word_for(error), blocking=_blocking(word_for(error), operation))
     return {
         "app": spec["app"], "name": spec["name"], "node": spec["node"], "t": round(begun - spec["t0"], 4),
@@ -60,13 +62,16 @@ async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_OVER_TLS = frozenset({"tls_handshake", "http_round_trip", "message_round_trip"})
+
+
 def _blocking(word: str, operation: str | None) -> str | None:
     """Return OONI's kind of blocking for a failed operation, as its Web Connectivity test would."""
     if operation in ("resolve", "connect to a forged address"):
         return "dns"
     if operation == "connect":
         return "tcp_ip"
-    return "http-failure" if operation in ("tls_handshake", "http_round_trip", "message_round_trip") else None
+    return "http-failure" if operation in _OVER_TLS else None
 
 
 async def run(spec: Mapping[str, Any]) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from testbed.apps import emodel
 from testbed.apps.connect import resolve
 from testbed.apps.outcome import Attempt, Failure
 from testbed.apps.profiles import Profile
-from testbed.units import parse_duration, parse_size
+from testbed.scenario.params import CallParams
 
 _MEDIA = struct.Struct("!Id")
 _MAGIC = b"\x88\x49\x1a\x00"
@@ -41,16 +40,14 @@ class _Party(asyncio.DatagramProtocol):
         self.delays[number] = transit
 
 
-async def talk(profile: Profile, params: Mapping[str, Any]) -> Attempt:
+async def talk(profile: Profile, params: CallParams) -> Attempt:
     """Hold a call and report its quality; a call in which nothing comes back is blocked."""
-    lasts_s = parse_duration(params.get("lasts", "5 s"))
-    size = parse_size(params["size"]) if "size" in params else profile.call.size
-    every_s = parse_duration(params["every"]) if "every" in params else profile.call.every
+    size, every_s = params.size or profile.call.size, params.every or profile.call.every
     address = await resolve(profile.relay)
     udp, party = await asyncio.get_running_loop().create_datagram_endpoint(
         _Party, remote_addr=(address, profile.call.port)
     )
-    count = max(1, round(lasts_s / every_s))
+    count = max(1, round(params.lasts / every_s))
     try:
         for signature in profile.call.signatures:
             if len(bytes.fromhex(signature)) > len(_MAGIC):

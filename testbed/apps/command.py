@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from testbed.apps.outcome import Attempt
+from testbed.scenario.params import CommandParams
 
 
 def environment(proxy: str | None) -> dict[str, str]:
@@ -20,10 +20,10 @@ def environment(proxy: str | None) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, far), "NO_PROXY": "", "no_proxy": ""}
 
 
-async def run(params: Mapping[str, Any], proxy: str | None, wrapper: Sequence[str]) -> Attempt:
+async def run(params: CommandParams, proxy: str | None, wrapper: Sequence[str]) -> Attempt:
     """Run `argv` to its end; a status other than 0 means blocked. Cancelling ends the program."""
     begun = time.monotonic()
-    argv = [*wrapper, *(str(word) for word in params["argv"])]
+    argv = [*wrapper, *params.argv]
     process = await asyncio.create_subprocess_exec(*argv, env=environment(proxy))
     try:
         status = await process.wait()
@@ -31,4 +31,4 @@ async def run(params: Mapping[str, Any], proxy: str | None, wrapper: Sequence[st
         process.kill()
         raise
     kpis = {"status": status, "total_s": time.monotonic() - begun}
-    return Attempt(kpis, failure=f"exit_status_{status}" if status else None)
+    return Attempt(kpis, failure=f"unknown_failure: exit status {status}" if status else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -12,13 +13,29 @@ from dataclasses import dataclass
 from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from python_socks.async_.asyncio import Proxy
 
-from testbed.apps.outcome import Failure, word_for
+from testbed.apps.outcome import Failure, doing, word_for
 
-FORGED = frozenset({"127.0.0.1"})
+_BOGONS = tuple(
+    ipaddress.ip_network(prefix)
+    for prefix in (
+        "0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3",
+        "::/127", "fc00::/7", "fe80::/10", "ff00::/8",
+    )
+)  # fmt: skip
+
+
+def is_bogon(address: str) -> bool:
+    """Say whether no server of the world can have this address, so that an answer with it is forged."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in _BOGONS)
 
 
 async def resolve(name: str) -> str:
-    """Return a name's first IPv4 address by the host's resolver; a forged loopback answer is a failure of its own."""
+    """Return a name's first IPv4 address by the host's resolver."""
+    doing("resolve")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -37,16 +54,19 @@ class Access:
 async def _open(name: str, port: int, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a TCP connection: by the host's own resolver, or through a proxy that resolves the name at its far end."""
     if proxy is not None:
+        doing("connect through the tool")
         try:
             tunnel = await Proxy.from_url(proxy, rdns=True).connect(dest_host=name, dest_port=port)
             return await asyncio.open_connection(sock=tunnel)
         except (OSError, EOFError, ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
             raise Failure(word_for(error.__cause__ or error), "connect through the tool") from error
     address = await resolve(name)
+    operation = "connect to a forged address" if is_bogon(address) else "connect"
+    doing(operation)
     try:
         return await asyncio.open_connection(address, port)
     except OSError as error:
-        raise Failure(word_for(error), "connect" if address not in FORGED else "connect to a forged address") from error
+        raise Failure(word_for(error), operation) from error
 
 
 @asynccontextmanager
@@ -59,6 +79,7 @@ async def connected(
         if preamble:
             writer.write(preamble)
         if secure:
+            doing("tls_handshake")
             try:
                 await writer.start_tls(trusting(access.ca), server_hostname=name)
             except (OSError, EOFError) as error:

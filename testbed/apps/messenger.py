@@ -10,26 +10,24 @@ import asyncio
 import ssl
 import struct
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from testbed.apps.connect import Access, connected
-from testbed.apps.outcome import Attempt, Failure, word_for
+from testbed.apps.outcome import Attempt, Failure, doing, word_for
 from testbed.apps.profiles import Profile
-from testbed.units import parse_size
+from testbed.scenario.params import MessengerParams
 
 _LENGTH = struct.Struct("!I")
 _RECEIPT = b"DLVD"
 
 
-async def send(profile: Profile, params: Mapping[str, Any], access: Access) -> Attempt:
+async def send(profile: Profile, params: MessengerParams, access: Access) -> Attempt:
     """Send one message and wait for the receipt."""
-    kind = str(params.get("kind", "text"))
-    size = parse_size(params["size"]) if "size" in params else int(getattr(profile, kind))
-    name = profile.chat if kind == "text" else profile.media
+    size = int(getattr(profile, params.kind)) if params.size is None else params.size
+    name = profile.chat if params.kind == "text" else profile.media
     begun = time.monotonic()
     async with connected(name, profile.port, access, secure=True, preamble=bytes.fromhex(profile.preamble)) as stream:
         reader, writer = stream
+        doing("message_round_trip")
         try:
             writer.write(_LENGTH.pack(size) + bytes(size))
             await writer.drain()
@@ -37,7 +35,7 @@ async def send(profile: Profile, params: Mapping[str, Any], access: Access) -> A
         except (OSError, EOFError) as error:
             raise Failure(word_for(error), "message_round_trip") from error
     if receipt != _RECEIPT:
-        raise Failure("unknown_failure: no receipt", "message_round_trip")
+        raise Failure("unknown_failure: not a receipt", "message_round_trip")
     delivery_s = time.monotonic() - begun
     slow_s = profile.slow_after
     return Attempt({"delivery_s": delivery_s, "bytes": size}, slow=delivery_s > slow_s)

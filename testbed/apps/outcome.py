@@ -10,6 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,36 @@ _ERRNO_WORDS = {
     errno.ECONNABORTED: "connection_aborted", errno.EHOSTUNREACH: "host_unreachable",
     errno.ENETUNREACH: "network_unreachable", errno.ETIMEDOUT: "generic_timeout_error",
 }  # fmt: skip
+#: OpenSSL's verify codes (x509_vfy.h): not yet valid, expired, wrong host name, wrong address
+_CERTIFICATE_WORDS = {
+    9: "ssl_invalid_certificate", 10: "ssl_invalid_certificate", 62: "ssl_invalid_hostname", 64: "ssl_invalid_hostname",
+}  # fmt: skip
+_RESOLVER_WORDS = {
+    socket.EAI_NONAME: "dns_nxdomain_error", socket.EAI_NODATA: "dns_no_answer",
+    socket.EAI_AGAIN: "dns_temporary_failure",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt has come: the operation under way, so that a time-out can be blamed on it."""
+
+    operation: str | None = None
+
+
+_progress: ContextVar[Progress] = ContextVar("progress")
+
+
+def new_progress() -> Progress:
+    """Begin to watch an attempt; the tasks it starts report to the same object."""
+    progress = Progress()
+    _progress.set(progress)
+    return progress
+
+
+def doing(operation: str) -> None:
+    """Say which operation begins: `resolve`, `connect`, `tls_handshake`, …"""
+    _progress.get(Progress()).operation = operation
 
 
 class Failure(Exception):
@@ -35,13 +66,13 @@ def word_for(error: BaseException) -> str:
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return "generic_timeout_error"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return "ssl_invalid_hostname" if "ostname" in str(error) else "ssl_unknown_authority"
+        return _CERTIFICATE_WORDS.get(error.verify_code, "ssl_unknown_authority")
     if isinstance(error, (asyncio.IncompleteReadError, EOFError, ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return "eof_error"
     if isinstance(error, ssl.SSLError):
         return "ssl_failed_handshake"
     if isinstance(error, socket.gaierror):
-        return "dns_nxdomain_error" if error.errno == socket.EAI_NONAME else "dns_temporary_failure"
+        return _RESOLVER_WORDS.get(error.errno or 0, "dns_non_recoverable_failure")
     if isinstance(error, OSError) and error.errno in _ERRNO_WORDS:
         return _ERRNO_WORDS[error.errno]
     return f"unknown_failure: {type(error).__name__}: {error}"
@@ -60,4 +91,4 @@ class Attempt:
     @property
     def verdict(self) -> str:
         """ok, slow or blocked."""
-        return "blocked" if self.failure else "slow" if self.slow else "ok"
+        return "blocked" if self.failure or self.blocking else "slow" if self.slow else "ok"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import subprocess
 import sys
 import time
@@ -19,14 +18,14 @@ from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
 from testbed.errors import MachineError
 from testbed.link import fidelity
-from testbed.link.load import load_link
 from testbed.middlebox.pipe import DEPARTURE
 from testbed.run import gate, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.resolve import country_spec
 from testbed.scenario.judge import judge, place_in_phases
-from testbed.scenario.load import AppSpec, Scenario, Step, ToolSpec, load_scenario
+from testbed.scenario.load import load_scenario, resolved
+from testbed.scenario.spec import AppSpec, Scenario, Step, ToolSpec, link_of
 from testbed.scenario.timeline import phases
 from testbed.tools.recipe import load_recipe
 from testbed.tools.runner import Tool, end, missing
@@ -81,7 +80,7 @@ class Player:
         for name, enabled in ((step.enable, True), (step.disable, False)):
             if name is not None:
                 self.country.set_rule(step.box, name, enabled)
-        if step.link is not None and (link := load_link(step.link)) is not None:
+        if step.link is not None and (link := link_of(step.link)) is not None:
             self.country.set_link(link)
         if step.start in self._tools:
             self._tools[step.start].start_client(wait=False)
@@ -143,8 +142,8 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     scenario = load_scenario(job["scenario"])
     spec = country_spec(scenario, directory, job)
     spec = replace(spec, plan=replace(spec.plan, zone={**zone_for(scenario.apps), **spec.plan.zone}))
-    resolved = yaml.safe_dump(json.loads(scenario.model_dump_json(by_alias=True)), sort_keys=False)
-    directory.scenario.write_text(resolved, encoding="utf-8")
+    document = yaml.safe_dump(resolved(scenario), sort_keys=False, allow_unicode=True)
+    directory.scenario.write_text(document, encoding="utf-8")
     started = datetime.datetime.now(datetime.UTC)
     midnight = started.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:

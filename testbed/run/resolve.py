@@ -10,7 +10,7 @@ from testbed.link.load import load_link
 from testbed.link.spec import LinkSpec
 from testbed.run.country import CountrySpec
 from testbed.run.directory import RunDirectory
-from testbed.scenario.load import Scenario
+from testbed.scenario.spec import Scenario
 from testbed.scenario.topology import plan
 
 DEFAULT_POLICY, DEFAULT_LINK = "tm-2022", "national-2021"

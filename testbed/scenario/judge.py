@@ -10,7 +10,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from testbed.scenario.load import Expectation
+from testbed.scenario.spec import Expectation
 from testbed.scenario.timeline import Phase
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
@@ -49,7 +49,7 @@ def _wrong(expectation: Expectation, result: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     at = f"at {result['t']:.1f} s"
     wanted = expectation.verdict
-    if wanted is not None and result["verdict"] not in ((wanted,) if isinstance(wanted, str) else wanted):
+    if wanted is not None and result["verdict"] not in wanted:
         found.append(f"{_observed(result)} {at}")
     for key in ("failure", "blocking"):
         asked = getattr(expectation, key)
@@ -69,7 +69,7 @@ def _observed(result: Mapping[str, Any]) -> str:
 def describe(expectation: Expectation) -> str:
     """Write what is expected in a few words."""
     wanted = expectation.verdict
-    words = [] if wanted is None else ["slow or ok" if set(wanted) == {"ok", "slow"} else str(wanted)]
+    words = [] if wanted is None else [" or ".join(wanted)]
     words += [str(value) for value in (expectation.failure, expectation.blocking) if value]
     words += [f"{name} {sign} {bound:g}" for name, (sign, bound) in sorted(expectation.kpi.items())]
     return ", ".join(words) or "judged"

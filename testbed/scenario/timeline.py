@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from testbed.scenario.load import Scenario
+from testbed.scenario.spec import Scenario
 
 
 @dataclass(frozen=True, slots=True)

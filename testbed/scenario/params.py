@@ -1,0 +1,164 @@
+"""What each kind of app is told (`params` of a scenario's apps), and what it measures (the KPIs of expectations).
+
+One place for the scenario's checks, the reference, the schema for editors, and the apps themselves. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from testbed.documents import Strict
+from testbed.units import Duration, Size
+
+Kind = Literal["dns", "web", "download", "video", "messenger", "call", "command"]
+
+
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError(f"{value!r} is not a URL; write it like `https://news.example/`")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an address; write it like `198.18.0.53`") from None
+
+
+def _word(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Word = Annotated[str, BeforeValidator(_word), WithJsonSchema({"type": ["string", "number"]})]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class DnsParams(Strict):
+    """One question."""
+
+    name: str
+    """The name to ask for."""
+    type: Literal["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT", "HTTPS", "ANY"] = "A"
+    """The record type."""
+    resolver: Annotated[str, AfterValidator(_address)] | None = None
+    """The resolver's address; without it the host's own."""
+
+
+class WebParams(Strict):
+    """A page, then its resources over at most six connections at once."""
+
+    url: Url
+    """The page."""
+    resources: tuple[Url, ...] = ()
+    """What the page loads once it is there."""
+    status: int = Field(default=200, ge=100, le=599)
+    """The page's right HTTP status; another one is a block page (`blocking: http-diff`)."""
+    title: str | None = None
+    """The page's right title; without it the one of the world's page, which is the host's name."""
+    slow_s: Positive = 10.0
+    """Seconds of load time above which the page counts as slow."""
+
+
+class DownloadParams(Strict):
+    """One file."""
+
+    url: Url
+    """The file; `/bytes/N` on any world host has N bytes."""
+    slow_bps: Positive = 64_000.0
+    """Goodput in bit/s below which the download counts as slow."""
+
+
+class VideoParams(Strict):
+    """Segments fetched one by one and played as they come, the rate chosen by what the last one showed."""
+
+    url: Url
+    """The server; segments are its `/bytes/N`."""
+    segments: int = Field(default=3, ge=1, le=1000)
+    """How many segments are watched."""
+    segment_s: Positive = 4.0
+    """Seconds of video in a segment."""
+    rates_bps: tuple[Positive, ...] = Field(default=(100_000.0, 250_000.0, 500_000.0), min_length=1)
+    """Bit rates that the server offers; the player starts with the lowest."""
+
+
+class MessengerParams(Strict):
+    """One message."""
+
+    kind: Literal["text", "photo", "voice"] = "text"
+    """A text goes to the profile's chat name, a photo or voice message to its media name."""
+    size: Size | None = None
+    """Its size; without it the profile's for that kind."""
+
+
+class CallParams(Strict):
+    """A call of UDP media both ways."""
+
+    lasts: Annotated[Duration, Field(gt=0)] = 5.0
+    """How long people talk."""
+    size: Size | None = None
+    """Bytes of a media packet; without it the profile's."""
+    every: Duration | None = None
+    """Time between media packets; without it the profile's."""
+
+
+class CommandParams(Strict):
+    """Any unmodified program."""
+
+    argv: tuple[Word, ...] = Field(min_length=1)
+    """The program and its arguments; no shell reads them. Status 0 is ok, any other is blocked."""
+
+
+PARAMS: Mapping[str, type[Strict]] = {
+    "dns": DnsParams, "web": WebParams, "download": DownloadParams, "video": VideoParams,
+    "messenger": MessengerParams, "call": CallParams, "command": CommandParams,
+}  # fmt: skip
+
+#: Kind of app → what it measures → what that is
+KPIS: Mapping[str, Mapping[str, str]] = {
+    "dns": {"resolve_s": "seconds until the answer"},
+    "web": {
+        "ttfb_s": "seconds to the page's first byte", "load_s": "seconds until the last resource is there",
+        "status": "HTTP status of the page", "bytes": "bytes of all bodies",
+    },
+    "download": {
+        "goodput_bps": "bit/s from the first byte to the last", "ttfb_s": "seconds to the first byte",
+        "total_s": "seconds to the last byte", "bytes": "bytes of the body", "status": "HTTP status",
+    },
+    "video": {
+        "startup_s": "seconds until the first segment can be played", "rebuffers": "times the picture froze",
+        "rebuffer_s": "seconds it was frozen", "bitrate_bps": "mean bit rate of the segments watched",
+    },
+    "messenger": {"delivery_s": "seconds until the server's receipt", "bytes": "bytes of the message"},
+    "call": {
+        "mos": "mean opinion score, 1 to 4.5 (ITU-T G.107)", "loss": "share of packets lost on one way",
+        "delay_s": "mean one-way delay in the net", "jitter_s": "interarrival jitter (RFC 3550) of one way",
+        "packets": "media packets sent",
+    },
+    "command": {"status": "exit status", "total_s": "seconds until it ended"},
+}  # fmt: skip
+
+#: OONI's failure words (github.com/ooni/spec df-007, ooni/probe-cli netxlite); `unknown_failure: …` is any other error
+FAILURES = frozenset({
+    "connection_aborted", "connection_refused", "connection_reset", "dns_bogon_error", "dns_no_answer",
+    "dns_non_recoverable_failure", "dns_nxdomain_error", "dns_refused_error", "dns_server_misbehaving",
+    "dns_servfail_error", "dns_temporary_failure", "eof_error", "generic_timeout_error", "host_unreachable",
+    "network_unreachable", "ssl_failed_handshake", "ssl_invalid_certificate", "ssl_invalid_hostname",
+    "ssl_unknown_authority",
+})  # fmt: skip
+
+
+def is_failure(word: str) -> bool:
+    """Say whether an app may report this failure; a command's is `unknown_failure: exit status N`."""
+    return word in FAILURES or word.startswith("unknown_failure")
