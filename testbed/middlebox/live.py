@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from testbed import control
+from testbed.dpi.byhand import pattern_for, with_blocked
 from testbed.dpi.decision import Decision, Injection, Note, Offload, Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy, load_policy
@@ -59,6 +60,7 @@ class LiveBox:
         self.config = config
         self._generation = 1
         self._disabled: set[str] = set()
+        self._blocked: dict[str, None] = {}
         self._policy = load_policy(config.policy, config.groups)
         self.engine = Engine(self._policy, seed=config.seed)
         self._events: IO[str] = Path(config.events).open("a", encoding="utf-8")  # noqa: SIM115 - closed in close()
@@ -168,6 +170,7 @@ class LiveBox:
             return {
                 **self.engine.counters, "queue_drops": self._queue.overruns, "worst_lag_s": self._worst_lag_s,
                 "policy": self._policy.policy, "disabled": sorted(self._disabled),
+                "blocked": list(self._blocked),
             }  # fmt: skip
         if operation == "clock":
             self.config = replace(self.config, t0=float(request["t0"]), epoch=float(request["epoch"]))
@@ -179,6 +182,12 @@ class LiveBox:
             if request["rule"] not in self._policy.rule_names:
                 raise KeyError(f"no rule {request['rule']!r}; known: {', '.join(self._policy.rule_names)}")
             (self._disabled.discard if request["enabled"] else self._disabled.add)(request["rule"])
+        elif operation == "block":
+            pattern_for(request["name"])
+            if request["blocked"]:
+                self._blocked[request["name"]] = None
+            else:
+                self._blocked.pop(request["name"], None)
         elif operation == "stop":
             self.stop()
             return {"ok": True}
@@ -188,8 +197,11 @@ class LiveBox:
         return {"ok": True, "rules": list(self.engine.policy.rule_names)}
 
     def _apply(self) -> None:
-        """Give the engine the policy without its disabled rules, and make the kernel ask again about every flow."""
-        policy: Policy = self._policy
+        """Give the engine the policy without its disabled rules and with the names typed in.
+
+        The kernel is made to ask again about every flow.
+        """
+        policy: Policy = with_blocked(self._policy, list(self._blocked))
         for rule in sorted(self._disabled):
             policy = policy.without(rule)
         now = self.now()

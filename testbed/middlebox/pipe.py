@@ -26,7 +26,7 @@ from testbed import control
 from testbed.documents import Document, validate
 from testbed.errors import TestbedError
 from testbed.link.model import LinkModel
-from testbed.link.spec import LinkSpec
+from testbed.link.spec import LinkSpec, plain
 
 #: direction (0 up, 1 down), IP bytes, due and actual departure in seconds since the run's start
 DEPARTURE = struct.Struct("<BxHxxxxdd")
@@ -68,7 +68,7 @@ class Pipe:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._epoch, self._t0 = float(config["epoch"]), float(config["t0"])
-        spec = _link_spec(config["link"])
+        spec = self._spec = _link_spec(config["link"])
         inside, outside = _port(config["inside_if"]), _port(config["outside_if"])
         seed = int(config["seed"])
         self._directions = (
@@ -150,10 +150,12 @@ class Pipe:
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         operation = request["op"]
         if operation == "set":
-            spec = _link_spec(request["link"])
+            spec = self._spec = _link_spec(request["link"])
             for direction, side in zip(self._directions, (spec.up, spec.down), strict=True):
                 direction.model.change(side, self.now())
             return {"ok": True}
+        if operation == "get":
+            return {"link": plain(self._spec)}
         if operation == "clock":
             self._epoch, self._t0 = float(request["epoch"]), float(request["t0"])
             self._samples.truncate(0)  # of the time before the run

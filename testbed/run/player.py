@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from testbed.run import gate, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.resolve import country_spec
+from testbed.run.steering import Steering
 from testbed.scenario.judge import judge, place_in_phases
 from testbed.scenario.load import load_scenario, resolved
 from testbed.scenario.spec import AppSpec, Scenario, Step, ToolSpec, link_of
@@ -44,6 +44,12 @@ class Player:
         self.interrupted = False
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
         self._tools = {spec.name: start_tool(country, spec) for spec in scenario.tools}
+        about = {"scenario": scenario.scenario, "title": scenario.title, "duration_s": scenario.duration}
+        directory = country.directory
+        self.steering = Steering(directory.control("run"), self._elapsed, directory.steps, about)
+
+    def _elapsed(self) -> float:
+        return self.country.clock.elapsed()
 
     def play(self) -> None:
         """Start the apps and walk through the timeline until the scenario's duration is over."""
@@ -65,12 +71,11 @@ class Player:
         except KeyboardInterrupt:
             self.interrupted = True
         finally:
+            self.steering.close()
             self._stop_apps()
 
     def _wait(self, until_s: float) -> None:
-        clock = self.country.clock
-        while (left := until_s - clock.elapsed()) > 0 and not self.died:
-            time.sleep(min(left, _TICK_S))
+        while not self.died and not self.steering.wait(until_s, _TICK_S):
             self.died = self.country.check_alive()
 
     def _take(self, step: Step) -> None:
@@ -91,7 +96,7 @@ class Player:
             self._tools[step.stop].stop()
         elif step.stop in self._apps:
             self._apps[step.stop].terminate()
-        self.steps.append({"t": round(self.country.clock.elapsed(), 3), "step": what})
+        self.steps.append(self.steering.took(what))
         words = ", ".join(f"{key} {value}" for key, value in what.items() if key != "box" or step.policy)
         print(f"{self.country.clock.elapsed():6.1f} s  {words}", file=sys.stderr, flush=True)
 
@@ -114,6 +119,16 @@ class Player:
         end(self._apps.values(), patience_s=0.3 if self.interrupted else _GRACE_S)
         for tool in self._tools.values():
             tool.stop()
+
+    def as_played(self) -> Scenario:
+        """Return the scenario with its steps at the times they were taken, if a hand moved them."""
+        if not self.steering.touched:
+            return self.scenario
+        taken = [
+            step.model_copy(update={"at": done["t"]})
+            for step, done in zip(self.scenario.timeline, self.steps, strict=False)
+        ]
+        return self.scenario.model_copy(update={"timeline": tuple(taken), "duration": self._elapsed()})
 
     def results(self) -> list[dict[str, Any]]:
         """Return all results of all apps in the order they began."""
@@ -155,13 +170,13 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         died = player.died or country.check_alive()
         stats = {} if died else country.stats()
         country.stop()
-        decisions = record.merge_events(country, player.steps)
-        intervals = phases(scenario)
+        decisions = record.merge_events(country, [*player.steps, *player.steering.touched])
+        intervals = phases(player.as_played())
         results = place_in_phases(player.results(), intervals)
         expectations = judge(scenario.expect, results)
         silent = [app.name for app in scenario.apps if not any(r["name"] == app.name for r in results)]
-        judged = _fidelity(country, scenario, stats)
-        why = gate.reasons_invalid(judged, stats, died, silent)
+        judged = _fidelity(country, scenario, stats, bool(player.steering.touched))
+        why = [*gate.reasons_invalid(judged, stats, died, silent), *player.steering.reasons()]
         status, exit_status = gate.status_of(why, expectations, player.interrupted)
         result = {
             "scenario": scenario.scenario, "title": scenario.title, "about": scenario.about, "seed": spec.seed,
@@ -178,12 +193,12 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     return exit_status
 
 
-def _fidelity(country: Country, scenario: Scenario, stats: Mapping[str, Any]) -> dict[str, Any]:
+def _fidelity(country: Country, scenario: Scenario, stats: Mapping[str, Any], touched: bool) -> dict[str, Any]:
     """Judge the user-space link; a kernel or unshaped link has no log of departures."""
     link = country.spec.link
     if link is None or link.uses_kernel or "link" not in stats:
         return {}
-    changed = any(step.link for step in scenario.timeline) or bool(link.up.by_clock or link.down.by_clock)
+    changed = touched or any(step.link for step in scenario.timeline) or bool(link.up.by_clock or link.down.by_clock)
     asked = {
         name: {
             "rate_bps": None if changed else side.rate, "delay_s": side.delay,
