@@ -1,0 +1,93 @@
+"""DTLS, and two of its users: Snowflake (pion's hello) and AnyConnect (Cisco's and openconnect's).
+
+A hello is recognised anywhere in the opening, since ICE sends STUN first on the same ports (RFC 7983).
+
+Snowflake. The client speaks WebRTC through the Go library pion, whose hello differs from those of browsers: its list of
+suites and extensions is pion's own (MacMillan et al., "Evaluating Snowflake as an Indistinguishable Censorship
+Circumvention Tool", 2020), and Russia found it by `supported_groups` in the ServerHello (net4people #102, 2021-12). Any
+other program that uses pion looks the same, so `sureness` says what the label rests on.
+
+AnyConnect. The session was agreed inside TLS, so the first DTLS hello already names it: a session id without a cookie
+(RFC 5246 resumption; openconnect's PSK-NEGOTIATE puts the application id there), and Cisco's own record version 0x0100.
+"""
+
+from __future__ import annotations
+
+from testbed.dpi.fingerprints.opening import Opening
+from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer
+from testbed.wire import dtls as wire
+
+_PION_SUITES = frozenset({0xC02B, 0xC02F, 0xC00A, 0xC014, 0xC02C, 0xC030, 0xC009, 0xC013})
+_PION_ORDERS = (
+    (0xC02B, 0xC02F, 0xC00A, 0xC014, 0xC02C, 0xC030),
+    (0xC02B, 0xC02F, 0xC00A, 0xC014),
+    (0xC02B, 0xC02F, 0xC009, 0xC013, 0xC00A, 0xC014),
+)
+_SUPPORTED_GROUPS, _USE_SRTP = 10, 14
+_CISCO = 0x0100
+_PSK_SUITES = frozenset({0x00A8, 0x00A9, 0xCCAB, 0x008C, 0x008D, 0x00AE, 0x00AF, 0xC0A8, 0xC0A9})
+_GREASE_MASK = 0x0F0F
+
+
+def dtls(opening: Opening) -> Answer:
+    """Recognise a hello, or records of either side where the capture begins late."""
+    hello = _client_hello(opening)
+    if hello is not None:
+        return {
+            "version": wire.VERSIONS[hello.version], "record_version": wire.VERSIONS[hello.record_version],
+            "ciphers": [f"{suite:04x}" for suite in hello.ciphers], "extensions": list(hello.extension_types),
+        }  # fmt: skip
+    for packet in opening.packets:
+        found = list(wire.records(packet.payload))
+        if found and sum(13 + len(record.content) for record in found) == len(packet.payload):
+            begun = found[0].type == wire.HANDSHAKE and found[0].epoch == 0 and found[0].content[:1] == b"\x01"
+            if not begun and packet.length > 13:
+                return {"version": wire.VERSIONS[found[0].version], "record": found[0].type, "epoch": found[0].epoch}
+    return UNDECIDED
+
+
+def _client_hello(opening: Opening) -> wire.Hello | None:
+    """Return the ClientHello of whichever side sent one: in WebRTC the answerer does (RFC 8842)."""
+    for client in (True, False):
+        found = wire.client_hello(p.payload for p in opening.of(client) if 20 <= p.payload[0] < 64)
+        if found is not None:
+            return found
+    return None
+
+
+def _server_hello(opening: Opening) -> wire.Hello | None:
+    for client in (False, True):
+        found = wire.server_hello(p.payload for p in opening.of(client) if 20 <= p.payload[0] < 64)
+        if found is not None:
+            return found
+    return None
+
+
+def snowflake(opening: Opening) -> Answer:
+    """Recognise pion's ClientHello, or `supported_groups` in the ServerHello."""
+    hello = _client_hello(opening)
+    if hello is not None and hello.ciphers in _PION_ORDERS and hello.version == hello.record_version == 0xFEFD:
+        return {
+            "hello": "client", "ciphers": [f"{suite:04x}" for suite in hello.ciphers],
+            "extensions": list(hello.extension_types), "sureness": "pion: Snowflake or another program that uses it",
+        }  # fmt: skip
+    answer = _server_hello(opening)
+    if answer is None:
+        return UNDECIDED
+    kinds = answer.extension_types
+    if _SUPPORTED_GROUPS in kinds and _USE_SRTP in kinds:
+        return {"hello": "server", "extensions": list(kinds), "sureness": "pion before 2.1.0, as Russia found it"}
+    return None
+
+
+def anyconnect(opening: Opening) -> Answer:
+    """Recognise a hello that names a session made elsewhere: Cisco's version, or PSK suites and a session id."""
+    hello = _client_hello(opening)
+    if hello is None:
+        return UNDECIDED
+    if hello.record_version == _CISCO or hello.version == _CISCO:
+        return {"session_id": len(hello.session_id), "version": "Cisco"}
+    offers_psk = all(suite in _PSK_SUITES for suite in hello.ciphers if suite != 0x00FF)
+    if not hello.cookie and hello.session_id and (offers_psk or len(hello.ciphers) <= 2):
+        return {"session_id": len(hello.session_id), "ciphers": [f"{suite:04x}" for suite in hello.ciphers]}
+    return None

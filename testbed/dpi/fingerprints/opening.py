@@ -1,0 +1,102 @@
+"""The opening of a flow: its first packets that carry data, all that a fingerprint may look at.
+
+It lives in the flow and is bounded: at most `most` packets, of each at most the first `_LONGEST_KEPT_BYTES` bytes.
+For TCP the packets are segments of two streams, so a recogniser reads `client_bytes` and `server_bytes`; for UDP each
+is a message of its own; for ICMP the payload is the whole ICMP message, type and code first, and the ports are 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+TCP: Final = 6
+UDP: Final = 17
+ICMP: Final = 1
+ICMPV6: Final = 58
+MOST_PACKETS: Final = 12
+_LONGEST_KEPT_BYTES: Final = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One packet that carries data: who sent it, its bytes (at most 2,048), its true length and when it came (s)."""
+
+    from_client: bool
+    payload: bytes
+    length: int
+    at: float
+
+
+class Opening:
+    """The first packets of a flow. The client is whoever was seen first to send."""
+
+    __slots__ = ("_joined", "client_port", "most", "packets", "proto", "server_port", "starts")
+
+    def __init__(self, proto: int, client_port: int = 0, server_port: int = 0, *, most: int = MOST_PACKETS) -> None:
+        self.proto, self.client_port, self.server_port, self.most = proto, client_port, server_port, most
+        self.packets: list[Shown] = []
+        self.starts = 0
+        """Bit b is set if a message began with byte b: a stream's first byte in TCP, every packet's elsewhere."""
+        self._joined: dict[bool, tuple[int, bytes]] = {}
+
+    def show(self, from_client: bool, payload: bytes | memoryview, now: float, length: int | None = None) -> bool:
+        """Add a packet, an empty one not; return whether there is room for another. A full opening stays as it is.
+
+        `length` is the payload's true length where the capture cut it short.
+        """
+        if len(self.packets) >= self.most:
+            return False
+        if not payload:
+            return True
+        if self.proto != TCP or not self.has_from(from_client):
+            self.starts |= 1 << payload[0]
+        kept = bytes(payload[:_LONGEST_KEPT_BYTES])
+        self.packets.append(Shown(from_client, kept, len(payload) if length is None else length, now))
+        return len(self.packets) < self.most
+
+    @property
+    def full(self) -> bool:
+        """Say whether no more packets are taken."""
+        return len(self.packets) >= self.most
+
+    def has_from(self, client: bool) -> bool:
+        """Say whether that side has sent data."""
+        return any(packet.from_client == client for packet in self.packets)
+
+    def of(self, client: bool) -> Iterator[Shown]:
+        """Yield the packets of one side."""
+        return (packet for packet in self.packets if packet.from_client == client)
+
+    def first(self, client: bool = True) -> Shown | None:
+        """Return the first packet of one side."""
+        return next(self.of(client), None)
+
+    @property
+    def client_bytes(self) -> bytes:
+        """The client's packets, joined up to the first one that was not kept whole."""
+        return self._join(True)
+
+    @property
+    def server_bytes(self) -> bytes:
+        """The server's packets, joined likewise."""
+        return self._join(False)
+
+    def stream(self, client: bool) -> bytes:
+        """Return `client_bytes` or `server_bytes`."""
+        return self._join(client)
+
+    def _join(self, client: bool) -> bytes:
+        count = len(self.packets)
+        known = self._joined.get(client)
+        if known is not None and known[0] == count:
+            return known[1]
+        parts: list[bytes] = []
+        for packet in self.of(client):
+            parts.append(packet.payload)
+            if len(packet.payload) < packet.length:
+                break
+        joined = b"".join(parts)
+        self._joined[client] = (count, joined)
+        return joined

@@ -1,0 +1,113 @@
+"""OpenVPN in TLS mode over UDP and TCP: plain, tls-auth, tls-crypt and tls-crypt-v2.
+
+Source: OpenVPN's protocol description (ssl_pkt.h, tls_crypt.h; doc "openvpn-wire-protocol"); Xue et al., "OpenVPN is
+Open to VPN Fingerprinting", USENIX Security 2022, whose opcode filter asks for a client reset, a server reset and then
+other opcodes. The first byte is opcode << 3 | key id; over TCP a 16-bit length precedes each packet.
+
+    client reset        first bytes after opcode and session id                     length
+    plain               00 00000000 (no acks, packet 0)                             14
+    tls-auth            HMAC (16 to 64), id 1, time, 00 00000000                    22 + HMAC
+    tls-crypt           id 1 (0f000001 since 2.6), time, HMAC 32, 5 encrypted       54
+    tls-crypt-v2        as before, then the wrapped key, its length last            54 + wrapped key
+
+The id and the time (seconds since 1970) of the wrapped forms lie in clear, so each form is known by its first packet
+alone. A reset with an HMAC that fits none of them is known by the server's, which repeats the client's session id.
+Static-key mode has no opcodes: it looks fully encrypted, and so do obfuscated builds (XOR).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from testbed.dpi.fingerprints.opening import TCP, Opening
+from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
+
+_CLIENT_RESETS = {1: "hard reset 1", 7: "hard reset 2", 10: "hard reset 3"}
+_SERVER_RESETS = {1: 2, 7: 8, 10: 8}
+_FOLLOWING = frozenset({4, 5, 6, 9, 11})
+_HMAC_BYTES = (16, 20, 28, 32, 48, 64)
+_WRAPPED_IDS = frozenset({1, 0x0F000001})
+_CRYPT_RESET_BYTES = 54
+_SHORTEST_RESET_BYTES, _LONGEST_RESET_BYTES = 14, 1400
+_OLDEST_TIME, _NEWEST_TIME = 0x38000000, 0xF0000000
+_NO_ACKS_PACKET_0 = bytes(5)
+
+
+def openvpn(opening: Opening) -> Answer:
+    """Recognise the client's reset, or a reset that the server answers with the same session id."""
+    messages = list(_messages(opening))
+    if not messages:
+        return UNDECIDED if opening.proto == TCP and _may_grow(opening) else None
+    from_client, first = messages[0]
+    opcode, key_id = first[0] >> 3, first[0] & 7
+    if opcode not in _CLIENT_RESETS or key_id or not _SHORTEST_RESET_BYTES <= len(first) <= _LONGEST_RESET_BYTES:
+        return None
+    mode = _mode(opcode, first)
+    if mode is not None:
+        return _found(opcode, first, mode)
+    return _answered(opcode, first, [message for side, message in messages if side != from_client])
+
+
+def _found(opcode: int, reset: bytes, mode: str) -> Evidence:
+    return {"opcode": opcode, "message": _CLIENT_RESETS[opcode], "length": len(reset), "mode": mode,
+            "prefix": reset[:9].hex()}  # fmt: skip
+
+
+def _messages(opening: Opening) -> Iterator[tuple[bool, bytes]]:
+    """Yield (from the client?, message): datagrams, or the whole records of both streams."""
+    if opening.proto != TCP:
+        yield from ((packet.from_client, packet.payload) for packet in opening.packets)
+        return
+    for client in (True, False):
+        stream, offset = opening.stream(client), 0
+        while offset + 3 <= len(stream):
+            length = int.from_bytes(stream[offset : offset + 2], "big")
+            if not 0 < length <= len(stream) - offset - 2:
+                break
+            yield client, stream[offset + 2 : offset + 2 + length]
+            offset += 2 + length
+
+
+def _may_grow(opening: Opening) -> bool:
+    """Say whether the client's stream may still become a reset: its length or its opcode isn't there yet."""
+    stream = opening.client_bytes
+    if not stream:
+        return False
+    if len(stream) < 3:
+        return stream[0] <= _LONGEST_RESET_BYTES >> 8
+    length = int.from_bytes(stream[:2], "big")
+    return _SHORTEST_RESET_BYTES <= length <= _LONGEST_RESET_BYTES and stream[2] in (0x08, 0x38, 0x50)
+
+
+def _mode(opcode: int, reset: bytes) -> str | None:
+    """Name the form of a client reset, None if it has none of the four."""
+    size = len(reset)
+    if opcode == 10:
+        wrapped = int.from_bytes(reset[-2:], "big")
+        return "tls-crypt-v2" if size == _CRYPT_RESET_BYTES + wrapped and _is_stamp(reset, 9) else None
+    if size == _SHORTEST_RESET_BYTES and reset.endswith(_NO_ACKS_PACKET_0):
+        return "plain"
+    if size == _CRYPT_RESET_BYTES and _is_stamp(reset, 9):
+        return "tls-crypt"
+    if size - 22 in _HMAC_BYTES and reset.endswith(_NO_ACKS_PACKET_0) and _is_stamp(reset, size - 13):
+        return "tls-auth"
+    return None
+
+
+def _is_stamp(reset: bytes, offset: int) -> bool:
+    """Say whether a replay stamp stands at `offset`: the first packet's number and a time of this age."""
+    number, seconds = struct.unpack_from("!II", reset, offset)
+    return number in _WRAPPED_IDS and _OLDEST_TIME <= seconds <= _NEWEST_TIME
+
+
+def _answered(opcode: int, reset: bytes, answers: list[bytes]) -> Answer:
+    """Look for the client's session id in the server's reset, and for the opcodes that must follow."""
+    if not answers:
+        return UNDECIDED
+    first, session = answers[0], reset[1:9]
+    if first[0] != _SERVER_RESETS[opcode] << 3 or len(first) < _SHORTEST_RESET_BYTES:
+        return None
+    if session in first[9:] and all(message[0] >> 3 in _FOLLOWING for message in answers[1:] if message[0] != first[0]):
+        return {**_found(opcode, reset, "unknown HMAC"), "answer": first[0] >> 3}
+    return None
