@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
@@ -22,24 +18,10 @@ from tests.wire import hellos
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+def server(key: Path) -> ssl.SSLContext:
     """A server with a certificate for two names."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "common.example")])
-    start = datetime.datetime(2026, 1, 1)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
-        .not_valid_before(start).not_valid_after(start + datetime.timedelta(days=9999))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("A.example"), x509.DNSName("*.b.example")]), False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path = Path(tmp_path_factory.mktemp("tls")) / "server.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
+    context.load_cert_chain(key)
     context.set_alpn_protocols(["http/1.1"])
     return context
 
