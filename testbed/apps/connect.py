@@ -51,7 +51,9 @@ class Access:
     proxy: str | None = None
 
 
-async def _open(name: str, port: int, proxy: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _open(
+    name: str, port: int, proxy: str | None, address: str | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a TCP connection: by the host's own resolver, or through a proxy that resolves the name at its far end."""
     if proxy is not None:
         doing("connect through the tool")
@@ -60,7 +62,7 @@ async def _open(name: str, port: int, proxy: str | None) -> tuple[asyncio.Stream
             return await asyncio.open_connection(sock=tunnel)
         except (OSError, EOFError, ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
             raise Failure(word_for(error.__cause__ or error), "connect through the tool") from error
-    address = await resolve(name)
+    address = address or await resolve(name)
     operation = "connect to a forged address" if is_bogon(address) else "connect"
     doing(operation)
     try:
@@ -71,10 +73,10 @@ async def _open(name: str, port: int, proxy: str | None) -> tuple[asyncio.Stream
 
 @asynccontextmanager
 async def connected(
-    name: str, port: int, access: Access, *, secure: bool, preamble: bytes = b""
+    name: str, port: int, access: Access, *, secure: bool, preamble: bytes = b"", address: str | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect to a name and yield the stream; failures name their operation."""
-    reader, writer = await _open(name, port, access.proxy)
+    reader, writer = await _open(name, port, access.proxy, address)
     try:
         if preamble:
             writer.write(preamble)

@@ -35,17 +35,20 @@ class Response:
         return html.unescape(found[1].decode("utf-8", "replace")).strip() if found else ""
 
 
-async def get(url: str, access: Access) -> Response:
-    """Fetch a URL; `Failure` says what went wrong in which operation."""
+async def get(url: str, access: Access, address: str | None = None) -> Response:
+    """Fetch a URL, from `address` if given; `Failure` says what went wrong in which operation."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host = parts.hostname or ""
     begun = time.monotonic()
-    async with connected(host, parts.port or (443 if secure else 80), access, secure=secure) as stream:
+    port = parts.port or (443 if secure else 80)
+    async with connected(host, port, access, secure=secure, address=address) as stream:
         reader, writer = stream
         doing("http_round_trip")
         try:
-            request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            named = host if parts.port is None else f"{host}:{parts.port}"
+            request = f"GET {target} HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\nAccept: */*\r\n\r\n"
             writer.write(request.encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             ttfb_s = time.monotonic() - begun
@@ -80,7 +83,7 @@ async def _body(reader: asyncio.StreamReader, head: str) -> tuple[int, bytes]:
 async def page(params: WebParams, access: Access) -> Attempt:
     """Load a page, then its resources over at most six connections, as browsers do."""
     begun = time.monotonic()
-    first = await get(params.url, access)
+    first = await get(params.url, access, params.address)
     slots = asyncio.Semaphore(_BROWSER_CONNECTIONS)
 
     async def fetch(resource: str) -> Response:

@@ -61,6 +61,8 @@ class WebParams(Strict):
 
     url: Url
     """The page."""
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    """The page's host is contacted there and its name not asked for, as by someone who knows it."""
     resources: tuple[Url, ...] = ()
     """What the page loads once it is there."""
     status: int = Field(default=200, ge=100, le=599)

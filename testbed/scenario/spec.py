@@ -52,7 +52,12 @@ Verdicts = Annotated[
     tuple[Verdict, ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1),
-]
+    WithJsonSchema({
+        "anyOf": [
+            {"enum": ["ok", "slow", "blocked"]}, {"type": "array", "items": {"enum": ["ok", "slow", "blocked"]}},
+        ]
+    }),
+]  # fmt: skip
 #: A link by name or file (`none`: unshaped), or written out.
 Link = Annotated[str | Mapping[str, Any], BeforeValidator(_link)]
 Period = Annotated[Duration, Field(gt=0)]
