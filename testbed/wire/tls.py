@@ -11,6 +11,7 @@ The frame of a hello (lengths, the list of extensions, the names) is read strict
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 HANDSHAKE_RECORD, CLIENT_HELLO = 22, 1
@@ -238,24 +239,36 @@ def _read(data: memoryview | bytes, at: int, end: int) -> ClientHello:
     cipher_bytes = data[cipher_at : cipher_at + (data[cipher_at - 2] << 8 | data[cipher_at - 1])]
     if len(cipher_bytes) % 2:
         raise ValueError("an odd list of cipher suites")
-    kinds, bodies = tuple(span[0] for span in spans), tuple(bytes(data[begin:stop]) for _, begin, stop in spans)
-    names = _names(data, *spans[kinds.index(SERVER_NAME)][1:]) if SERVER_NAME in kinds else ()
+    return hello_of(
+        data[at] << 8 | data[at + 1],
+        bytes(data[session : cipher_at - 2]),
+        _numbers(cipher_bytes),
+        [(kind, bytes(data[begin:stop])) for kind, begin, stop in spans],
+    )
+
+
+def hello_of(
+    version: int, session_id: bytes, ciphers: tuple[int, ...], extensions: Sequence[tuple[int, bytes]]
+) -> ClientHello:
+    """Make a ClientHello from its parts, as DTLS has them too; `ValueError` if the list of names is broken."""
+    kinds, bodies = tuple(kind for kind, _ in extensions), tuple(body for _, body in extensions)
 
     def body(kind: int) -> bytes:
         return bodies[kinds.index(kind)] if kind in kinds else b""
 
+    names = _names(body(SERVER_NAME), 0, len(body(SERVER_NAME)))
     return ClientHello(
-        version=data[at] << 8 | data[at + 1],
+        version=version,
         sni=names[0] if names else None,
         alpn=read_protocols(body(ALPN)),
         versions=_numbers(body(SUPPORTED_VERSIONS)[1:]),
         extensions=kinds,
-        ciphers=_numbers(cipher_bytes),
+        ciphers=ciphers,
         names=names,
         groups=_numbers(body(GROUPS)[2:]),
         point_formats=tuple(body(POINT_FORMATS)[1:]),
         signature_algorithms=_numbers(body(SIGNATURE_ALGORITHMS)[2:]),
-        session_id=bytes(data[session : cipher_at - 2]),
+        session_id=session_id,
         bodies=bodies,
     )
 
