@@ -175,6 +175,12 @@ def test_browsers_are_read(flow: str, made_whole_by: list[int], retried: bool) -
         assert collector.server_hello is not None and collector.server_hello.version == 0x304
 
 
+def test_safari_has_its_published_ja4_over_quic() -> None:
+    # seen from iOS 27 handsets and Safari 26.6 at browserleaks
+    hello = quic.client_hello(quic_flows.captured("safari270")[0][1])
+    assert hello is not None and ja.ja4(hello, "q") == "q13d0311h3_55b375c5d22e_f2a83c8e78ae"
+
+
 def test_tshark_reads_the_same(tmp_path: Path) -> None:
     flows = [quic_flows.captured(name) for name in ("chrome152", "safari270", "firefox155")]
     flows += [
