@@ -4,12 +4,12 @@ Where fragments overlap, systems disagree on whose bytes count, and a censor tha
 be evaded (Ptacek & Newsham 1998; Shankar & Paxson, "Active Mapping", 2003). `overlap` names the families that Novak,
 "Target-Based Fragmentation Reassembly" (2005), found, as Snort's frag3 and Suricata have them:
 
-    first      what came first stays
-    last       what came last overwrites (RFC 791's example)
-    bsd        a fragment stays where it begins before the new one, or with it
-    linux      a fragment stays where it begins before the new one (Linux to 4.18)
-    bsd-right  the other way round: the new one yields where the old one begins behind it
-    drop       any overlap but an exact duplicate ends the packet (RFC 5722; IPv6, and Linux since 4.19 for IPv4 too)
+    first-wins  what came first stays
+    last-wins   what came last overwrites (RFC 791's example)
+    bsd         a fragment stays where it begins before the new one, or with it
+    linux       a fragment stays where it begins before the new one (Linux to 4.18)
+    bsd-right   the other way round: the new one yields where the old one begins behind it
+    drop        any overlap but an exact duplicate ends the packet (RFC 5722; IPv6, and Linux since 4.19 for IPv4 too)
 
 Everything is bounded: what waits too long goes, and if there is too much, the packet begun first. Both are counted.
 """
@@ -24,11 +24,11 @@ from typing import Literal
 
 from testbed.wire import ip
 
-Overlap = Literal["first", "last", "bsd", "linux", "bsd-right", "drop"]
+Overlap = Literal["first-wins", "last-wins", "bsd", "linux", "bsd-right", "drop"]
 _LONGEST_BYTES = 65535
 _STAYS: dict[str, Callable[[int, int], bool]] = {
-    "first": lambda old, new: True,
-    "last": lambda old, new: False,
+    "first-wins": lambda old, new: True,
+    "last-wins": lambda old, new: False,
     "bsd": lambda old, new: old <= new,
     "linux": lambda old, new: old < new,
     "bsd-right": lambda old, new: old > new,
@@ -39,7 +39,7 @@ _STAYS: dict[str, Callable[[int, int], bool]] = {
 class FragmentKnobs:
     """How fragments are put together."""
 
-    overlap: Overlap = "first"
+    overlap: Overlap = "first-wins"
     overlap_v6: Overlap = "drop"
     timeout_s: float = 30.0
     """How long after its first fragment a packet is waited for (Linux 30 s, RFC 1122 60 to 120 s)."""
@@ -81,7 +81,7 @@ class Fragments:
     """
 
     def __init__(self, spec: FragmentKnobs = FragmentKnobs()) -> None:
-        self.spec = spec
+        self.knobs = spec
         self.counters = {"complete": 0, "expired": 0, "evicted": 0, "overlapping": 0, "refused": 0}
         self._waiting: OrderedDict[tuple[bytes, ...], _Waiting] = OrderedDict()
         self._held_bytes = 0
@@ -110,7 +110,7 @@ class Fragments:
         self._expire(key, now)
         waiting = self._waiting.get(key)
         if waiting is None:
-            lasts_s = self.spec.timeout_s if packet.version == 4 else self.spec.timeout_v6_s
+            lasts_s = self.knobs.timeout_s if packet.version == 4 else self.knobs.timeout_v6_s
             waiting = self._waiting[key] = _Waiting(now + lasts_s)
         if not waiting.dead and self._take(waiting, packet, head, data):
             del self._waiting[key]
@@ -127,21 +127,21 @@ class Fragments:
         if packet.mf and len(data) % 8:
             data = data[: len(data) // 8 * 8] if packet.version == 4 else b""
         end = begin + len(data)
-        overlap = self.spec.overlap if packet.version == 4 else self.spec.overlap_v6
+        overlap = self.knobs.overlap if packet.version == 4 else self.knobs.overlap_v6
         if self._is_refused(waiting, packet, begin, end, len(head)):
             self.counters["refused"] += 1
             if overlap == "drop":
                 self._kill(waiting)
             return False
         waiting.count += 1
-        if waiting.count > self.spec.most_fragments:
+        if waiting.count > self.knobs.most_fragments:
             self.counters["refused"] += 1
             self._kill(waiting)
             return False
         if not packet.mf:
             waiting.end = end
         waiting.furthest = max(waiting.furthest, end)
-        if begin == 0 and (waiting.head is None or overlap == "last"):
+        if begin == 0 and (waiting.head is None or overlap == "last-wins"):
             waiting.head = head
         if overlap != "drop":
             waiting.pieces = inserted(waiting.pieces, (begin, end, data), overlap)
@@ -155,7 +155,7 @@ class Fragments:
     def _is_refused(self, waiting: _Waiting, packet: ip.Packet, begin: int, end: int, head_bytes: int) -> bool:
         if begin == end or end + head_bytes > _LONGEST_BYTES + (40 if packet.version == 6 else 0):
             return True
-        if begin == 0 and end < self.spec.smallest_first_bytes:
+        if begin == 0 and end < self.knobs.smallest_first_bytes:
             return True
         if waiting.end is not None:
             return end > waiting.end or (not packet.mf and end != waiting.end)
@@ -192,7 +192,7 @@ class Fragments:
         self.counters[why] += not waiting.dead
 
     def _make_room(self) -> None:
-        while len(self._waiting) > self.spec.most_packets or self._held_bytes > self.spec.most_bytes:
+        while len(self._waiting) > self.knobs.most_packets or self._held_bytes > self.knobs.most_bytes:
             self._forget(next(iter(self._waiting)), "evicted")
 
 

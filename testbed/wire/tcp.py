@@ -85,6 +85,11 @@ def parse_options(options: bytes | memoryview) -> Options:
     )
 
 
+def option_kinds(options: bytes | memoryview) -> tuple[int, ...]:
+    """Return the kinds of the options, in order, padding left out."""
+    return tuple(kind for kind, _ in ip.walk_options(bytes(options)))
+
+
 def _number(value: bytes | None, size: int) -> int | None:
     return int.from_bytes(value, "big") if value is not None and len(value) == size else None
 

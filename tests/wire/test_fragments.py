@@ -77,8 +77,8 @@ ANSWERS: dict[Overlap, str] = {
     "bsd": "111442333666",
     "bsd-right": "144422555666",
     "linux": "111442555666",
-    "first": "111422333666",
-    "last": "144442555666",
+    "first-wins": "111422333666",
+    "last-wins": "144442555666",
 }
 
 
@@ -103,14 +103,14 @@ layouts = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, 
 def test_first_and_last_byte_by_byte(layout: list[tuple[int, int]]) -> None:
     """Two families have an oracle of one line: a byte is written once, or always."""
     first, last = [0] * 15, [0] * 15
-    kept: dict[Overlap, list[tuple[int, int, bytes]]] = {"first": [], "last": []}
+    kept: dict[Overlap, list[tuple[int, int, bytes]]] = {"first-wins": [], "last-wins": []}
     for number, (begin, size) in enumerate(layout, 1):
         for at in range(begin, begin + size):
             first[at] = first[at] or number
             last[at] = number
         for overlap, pieces in kept.items():
             kept[overlap] = inserted(pieces, (begin, begin + size, bytes([number] * size)), overlap)
-    for overlap, model in (("first", first), ("last", last)):
+    for overlap, model in (("first-wins", first), ("last-wins", last)):
         seen = [0] * 15
         for begin, end, data in kept[overlap]:
             assert seen[begin:end] == [0] * (end - begin)
