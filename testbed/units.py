@@ -76,6 +76,24 @@ def parse_fraction(value: object) -> float:
     return share
 
 
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+
+def parse_time_of_day(value: object) -> float:
+    """Read a time of day in seconds since midnight from text like `18:00`."""
+    if isinstance(value, float):
+        return value
+    match = _CLOCK.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not a time of day; write it like `18:00`")
+    return int(match[1]) * 3600.0 + int(match[2]) * 60.0
+
+
+def format_time_of_day(value_s: float) -> str:
+    """Write a time of day the way `parse_time_of_day` reads it."""
+    return f"{int(value_s) // 3600:02d}:{int(value_s) % 3600 // 60:02d}"
+
+
 def _written(write: Callable[[float], str], unit: str) -> PlainSerializer:
     """Write a quantity with its unit, to the last digit if the short form would lose some."""
     return PlainSerializer(lambda value: _exact(value, write(value), unit), return_type=str, when_used="json")
@@ -121,6 +139,12 @@ def format_size(size_bytes: float) -> str:
 Rate = Annotated[float, *_quantity(parse_rate, "0.5 Mbit/s", format_rate, "bit/s")]
 Duration = Annotated[float, *_quantity(parse_duration, "205 ms", format_duration, "s")]
 Size = Annotated[int, *_quantity(parse_size, "64 kB", format_size, "B")]
+TimeOfDay = Annotated[
+    float,
+    BeforeValidator(parse_time_of_day),
+    WithJsonSchema({"type": "string", "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$", "examples": ["18:00"]}),
+    PlainSerializer(format_time_of_day, return_type=str, when_used="json"),
+]
 Fraction = Annotated[
     float,
     BeforeValidator(parse_fraction),

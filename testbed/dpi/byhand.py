@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from testbed.dpi.names import check_pattern
-from testbed.dpi.policy import Policy, Rule
+from testbed.dpi.policy import Policy
+from testbed.dpi.rule import Rule
 
 _NAME = re.compile(r"(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)+")
 _ACTIONS: dict[str, dict[str, Any]] = {

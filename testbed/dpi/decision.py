@@ -47,6 +47,21 @@ class Injection:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A connection that the censor wants made to a suspect server (active probing), and what to send on it.
+
+    The adapter makes it from the outside and reports with `Engine.probed`; offline nobody does.
+    """
+
+    rule: str
+    address: bytes
+    port: int
+    sends: str
+    payload: bytes
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Why something happened: the rule, the flow, the reason, and the evidence (which bytes matched)."""
 
@@ -70,6 +85,9 @@ class Decision:
     injections: tuple[Injection, ...] = ()
     notes: tuple[Note, ...] = ()
     offload: Offload = Offload.NONE
+    probes: tuple[Probe, ...] = ()
+    intercept: str | None = None
+    """The rule that wants this TLS connection opened; the adapter redirects it."""
 
 
 PASSED = Decision()

@@ -2,59 +2,89 @@
 
 Rules of this file
   - No clock, no socket, no random source: time is an argument, chance is a hash of the seed.
-  - Rules are immutable and compiled once; everything that changes lives in a `Flow`, a residual block or the counters.
-  - Hostile bytes never raise: what can't be parsed is passed with a note and counted.
+  - Rules are immutable and compiled once; everything that changes lives in a `Flow`, a residual block or a count.
+  - Hostile bytes never raise: what can't be parsed is passed (or dropped, as the policy says) with a note.
 
 Theory of operation, per packet
-  1. Parse IP and transport. Fragments other than the first, and protocols without ports, are judged by address only.
-  2. A running residual block answers first: that is what makes it residual.
-  3. The flow moves on (see `flow`), then each rule that applies is asked, in the policy's order; the first that
-     matches acts. An on-path censor always lets the packet itself pass.
-  4. A flow in which no rule can fire any more is offered to the kernel (`Offload.PASS`), one that is dropped for good
-     likewise (`Offload.DROP`).
+  1. A flow that is *settled* (no rule can fire in it any more, or it is dropped for good) is answered at once.
+  2. The headers are read. Fragments are put together or judged by address only, as the policy's parser does.
+  3. A running residual block answers first: that is what makes it residual.
+  4. The tracker moves the flow on and says whether its data may be looked at.
+  5. A flow with a *fate* (an earlier rule throttles, freezes, drops it) meets it.
+  6. Each rule that stands for the flow is asked, in the policy's order; the first that matches acts. An on-path censor
+     always lets the packet itself pass.
+  7. A flow in which no rule can fire any more is settled, and offered to the kernel.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from testbed.dpi import craft
-from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Side, Verdict
-from testbed.dpi.flow import Flow, FlowTable, TcpState
-from testbed.dpi.matchers import CompiledRule, Sight, compile_policy
-from testbed.dpi.policy import Policy, Reset, Rule, Throttle
-from testbed.dpi.residual import Block, ResidualBlocks
-from testbed.wire import ip, tcp, udp
+from testbed.dpi.actions import Acts
+from testbed.dpi.chance import Chance
+from testbed.dpi.compiled import CompiledRule, compile_policy
+from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Probe, Side, Verdict
+from testbed.dpi.fate import FORGOTTEN
+from testbed.dpi.fingerprints import Opening
+from testbed.dpi.flow import IDLE_S, TORN_ANY, TORN_VALID, Flow, FlowTable
+from testbed.dpi.policy import Policy
+from testbed.dpi.sight import Sight, see
+from testbed.dpi.tracker import Tracker
+from testbed.dpi.volume import Volumes
+from testbed.wire import ip, tcp
+from testbed.wire.fragments import FragmentKnobs, Fragments
 
-_MOST_FLOWS = 1_000_000
-_LONGEST_STREAM_BYTES = 16384
-_FLAGS = {"R": tcp.RST, "RA": tcp.RST | tcp.ACK, "F": tcp.FIN, "FA": tcp.FIN | tcp.ACK}
+_SETTLED = Decision(offload=Offload.PASS)
+_PLAIN_V4 = 0x45
 
 
 class Engine:
-    """One censor with its memory."""
+    """One censor with its memory. Contract: DESIGN §3."""
 
-    def __init__(self, policy: Policy, *, seed: int, most_flows: int = _MOST_FLOWS) -> None:
-        self._seed = seed
-        self._flows = FlowTable(most_flows)
-        self._blocks = ResidualBlocks()
-        self.counters = {"packets": 0, "unparsed": 0, "decisions": 0, "injected": 0, "dropped": 0, "evicted": 0}
+    def __init__(self, policy: Policy, *, seed: int, most_flows: int | None = None) -> None:
+        self._chance = Chance(seed)
+        self._most_flows = most_flows or policy.tracking.table
+        self._tcp, self._udp = FlowTable(self._most_flows), FlowTable(self._most_flows)
+        self._others: dict[int, FlowTable] = {}
+        self._tcp_flow, self._udp_flow = self._tcp.by_key.get, self._udp.by_key.get
+        self._volumes = Volumes(self._chance)
+        self._fragments: Fragments | None = None
+        self._packets = self._unparsed = 0
+        self._generation = 0
+        self._acts = Acts(self._chance)
         self._take(policy)
 
     def _take(self, policy: Policy) -> None:
+        self._compiled = compile_policy(policy)
         self.policy = policy
-        self._rules = compile_policy(policy)
-        self._data_rules = any(rule.match.needs_data for rule in self._rules)
-        self._in_path = policy.placement == "in-path"
-        wide = any(rule.residual is not None and rule.residual.key != "4-tuple" for rule in policy.rules)
-        self._may_offload = not wide
+        self._generation += 1
+        self._tracker = Tracker(policy.tracking, policy.parser)
+        self._acts.take(self._compiled)
+        self._wide = self._compiled.wide_blocks
+        self._settled = PASSED if self._wide else _SETTLED
+        for flow in (*self._tcp, *self._udp):
+            flow.settled = None
+        keep = policy.parser.fragments
+        if keep == "ignored":
+            self._fragments = None
+        elif self._fragments is None or self._fragments.spec.overlap != keep:
+            self._fragments = Fragments(FragmentKnobs(overlap=keep))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Packets seen, not parsed, acted on; packets injected and dropped; flows thrown out of a full table."""
+        tables = (self._tcp, self._udp, *self._others.values())
+        return {
+            "packets": self._packets, "unparsed": self._unparsed, "decisions": self._acts.decisions,
+            "injected": self._acts.injected, "dropped": self._acts.dropped,
+            "evicted": sum(table.evicted for table in tables),
+        }  # fmt: skip
 
     def replace_policy(self, policy: Policy, now: float) -> Note:
-        """Take another policy from the next packet on; flows stay known, blocks of rules that are gone end."""
+        """Take another policy from the next packet on; flows stay known, what rules that are gone began ends."""
         before = self.policy.policy
         self._take(policy)
-        self._blocks.forget(set(policy.rule_names))
+        self._acts.blocks.forget(self._compiled.names)
         return Note("policy", "", f"{before} gives way to {policy.policy}", {"rules": list(policy.rule_names)})
 
     def next_timer(self) -> float | None:
@@ -67,225 +97,170 @@ class Engine:
 
     def receive(self, raw: bytes | memoryview, side: Side, now: float) -> Decision:
         """Judge one IP packet that came from `side` at `now` (Unix seconds)."""
-        self.counters["packets"] += 1
+        self._packets += 1
+        if type(raw) is not bytes:
+            raw = bytes(raw)
+        # the short road: a settled flow of plain TCP or UDP in IPv4, neither a fragment nor the SYN of a new connection
+        if len(raw) > 33 and raw[0] == _PLAIN_V4 and not (raw[6] & 0x3F or raw[7]):
+            proto, flow = raw[9], None
+            if proto == 6:
+                if not raw[33] & tcp.SYN:
+                    flow = self._tcp_flow(raw[12:24])
+            elif proto == 17:
+                flow = self._udp_flow(raw[12:24])
+            if flow is not None and flow.settled is not None and now - flow.last_seen <= IDLE_S:
+                settled = flow.settled
+                if not self._wide or not self._acts.blocks:
+                    flow.last_seen = now
+                    if settled is FORGOTTEN:
+                        self._acts.dropped += 1
+                    return settled
         try:
-            packet = ip.parse(raw)
-            transport = _transport(packet)
+            sight = see(raw, strict_offset=self.policy.parser.verify_data_offset)
         except ValueError as error:
-            self.counters["unparsed"] += 1
-            return Decision(notes=(Note("unparsed", "", str(error), {"bytes": bytes(raw[:40]).hex()}),))
-        source = (packet.src, transport.sport if transport else 0)
-        target = (packet.dst, transport.dport if transport else 0)
-        from_inside = side is Side.INSIDE
-        segment = transport if isinstance(transport, tcp.Segment) else None
-        block = self._blocks.find(packet.proto, source, target, now) if len(self._blocks) else None
-        if block is not None:
-            return self._residual(block, packet, segment, side)
-        flow = self._flows.get(packet.proto, source, target, from_inside, now)
-        self.counters["evicted"] = self._flows.evicted
-        data = b""
-        if segment is not None:
-            data = self._follow(packet, segment, flow, source == flow.client)
-        elif isinstance(transport, udp.Datagram):
-            data = bytes(transport.payload)
-        if data:
+            return self._not_understood(raw, error)
+        sight.now, sight.from_inside = now, side is Side.INSIDE
+        if sight.is_fragment and self._fragments is not None:
+            whole = self._fragments.add(ip.parse(raw), now)
+            if whole is None:
+                return PASSED
+            try:
+                sight = see(whole, strict_offset=self.policy.parser.verify_data_offset)
+            except ValueError as error:
+                return self._not_understood(whole, error)
+            sight.now, sight.from_inside = now, side is Side.INSIDE
+        return self._judge(sight)
+
+    def _not_understood(self, raw: bytes, error: ValueError) -> Decision:
+        self._unparsed += 1
+        note = Note("unparsed", "", str(error), {"bytes": raw[:40].hex()})
+        if self.policy.parser.unparsed == "drop" and self._compiled.in_path:
+            self._acts.dropped += 1
+            return Decision(Verdict.DROP, notes=(note,))
+        return Decision(notes=(note,))
+
+    def _judge(self, sight: Sight) -> Decision:
+        compiled, acts = self._compiled, self._acts
+        sight.compiled, sight.volumes = compiled, self._volumes
+        if compiled.counts_volume:
+            self._volumes.count(sight)
+        proto = sight.proto
+        if acts.blocks:
+            found = acts.blocks.find(proto, sight.key, sight.now)
+            if found is not None:
+                decision = acts.residual(found[0], sight, found[1])
+                if decision is not None:
+                    return decision
+        table = self._tcp if proto == 6 else self._udp if proto == 17 else self._others.get(proto)
+        if table is None:
+            table = self._others[proto] = FlowTable(self._most_flows)
+        flow = table.get(proto, sight.key, sight.from_inside, sight.now)
+        if flow.generation != self._generation:
+            self._candidates(flow)
+        elif flow.settled is not None and not (proto == 6 and sight.flags & tcp.SYN):
+            acts.dropped += flow.settled is FORGOTTEN
+            return flow.settled
+        sight.flow = flow
+        sight.from_client = from_client = sight.key == flow.key
+        if proto == 6 and not sight.is_fragment:
+            looks = self._follow_tcp(sight, flow, from_client)
+        else:
+            looks = True
+            sight.data = b"" if sight.is_fragment else sight.payload
+        if sight.payload:
             flow.data_packets += 1
-        if flow.dropped_by is not None and self._in_path:
-            return self._drop(flow)
-        if flow.throttled_by is not None:
-            return self._throttle(flow, packet, now)
-        return self._judge(Sight(packet, flow, transport, data, self.policy.parser), segment, side, now)
+            flow.client_packets += from_client
+            if compiled.keeps_opening:
+                self._show(sight, flow)
+            if flow.data_packets > compiled.packets_inspected and (proto == 6 or not flow.always):
+                looks = False
+        if flow.fate is not None and compiled.in_path:
+            decision = acts.treat(flow.fate, sight)
+            if decision is FORGOTTEN:
+                flow.settled = FORGOTTEN
+            return decision
+        return self._ask(sight, flow, looks and bool(sight.data))
 
-    def _follow(self, packet: ip.Packet, segment: tcp.Segment, flow: Flow, from_client: bool) -> bytes:
-        """Move a TCP flow on and return the data that rules look at in this packet."""
-        careful = bool(segment.flags & tcp.RST) or self.policy.parser.verify_checksum
-        right = not careful or tcp.checksum_ok(packet)
-        if not right and self.policy.parser.verify_checksum:
-            return b""
-        flow.see_tcp(segment, from_client, right)
-        if not segment.payload:
-            return b""
-        if self.policy.parser.reassembly == "in-order" and from_client:
-            return flow.extend_stream(segment, _LONGEST_STREAM_BYTES)
-        return bytes(segment.payload)
+    def _follow_tcp(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
+        """Move a TCP flow on, set the data that rules look at, and say whether they may."""
+        tracker = self._tracker
+        sight.data = b""
+        if not tracker.believes(sight, flow, from_client):
+            flow.handshake_just_done = False
+            return False
+        if flow.settled is not None and sight.flags & tcp.SYN:
+            flow.settled = None
+            flow.begin()
+        looks = tracker.follow(sight, flow, from_client)
+        if sight.payload and (from_client or self.policy.parser.inspects == "both"):
+            sight.data = tracker.data(sight, flow, from_client)
+        return looks
 
-    def _judge(self, sight: Sight, segment: tcp.Segment | None, side: Side, now: float) -> Decision:
-        flow = sight.flow
-        looks_at_data = bool(sight.data) and (
-            segment is None or flow.data_packets <= self.policy.parser.packets_inspected
-        )
-        for compiled in self._rules:
-            rule = compiled.rule
-            if compiled.match.needs_data and not looks_at_data:
+    def _candidates(self, flow: Flow) -> None:
+        """Find the rules that stand for a flow, under the policy of now."""
+        flow.generation = self._generation
+        flow.settled = None
+        flow.candidates = tuple(candidate for candidate in self._compiled.rules if candidate.match.stands(flow))
+        flow.always = any(candidate.ever for candidate in flow.candidates)
+        if flow.fate is not None and flow.fate.rule not in self._compiled.names:
+            flow.fate = None
+
+    def _show(self, sight: Sight, flow: Flow) -> None:
+        deep = flow.more()
+        if deep.opening is None:
+            client, server = flow.client[1], flow.server[1]
+            deep.opening = Opening(flow.proto, client, server, most=self._compiled.keeps_opening)
+        payload = sight.raw[sight.header_len :] if flow.proto in (ip.ICMP, ip.ICMPV6) else sight.payload
+        deep.opening.show(sight.from_client, payload, sight.now)
+
+    def _ask(self, sight: Sight, flow: Flow, looks: bool) -> Decision:
+        for candidate in flow.candidates:
+            if candidate.needs_data and not looks:
                 continue
-            if segment is not None and self._sits_out(rule, flow):
+            if sight.proto == 6 and self._sits_out(candidate, flow, sight):
                 continue
-            evidence = compiled.match.evidence(sight)
-            if evidence is None or not self._by_chance(rule, flow, sight):
+            evidence = candidate.match.passes(sight)
+            if evidence is None or not (candidate.certain or self._by_chance(candidate, sight, flow)):
                 continue
-            return self._act(compiled, sight, segment, side, now, evidence)
-        return self._decided(flow, segment)
-
-    def _sits_out(self, rule: Rule, flow: Flow) -> bool:
-        """Say whether a rule has forgotten a TCP flow, or waits for another moment of it."""
-        torn = flow.torn_any if rule.teardown == "any" else flow.torn_valid and rule.teardown == "valid"
-        return torn or (rule.moment == "handshake" and not flow.handshake_just_done)
-
-    def _by_chance(self, rule: Rule, flow: Flow, sight: Sight) -> bool:
-        if rule.probability >= 1.0:
-            return True
-        query = sight.query
-        name = f"{self._seed}|{rule.name}|{flow.key}|{query.id if query else ''}"
-        drawn = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-        return drawn < rule.probability * 2.0**64
-
-    def _decided(self, flow: Flow, segment: tcp.Segment | None) -> Decision:
-        """Offer a flow to the kernel once no rule can fire in it any more.
-
-        Never where a block may spread over flows: a flow of innocent content could fall into a 2- or 3-tuple block.
-        """
-        if segment is None or not self._may_offload:
-            return PASSED
-        enough = self.policy.parser.packets_inspected if self._data_rules else 0
-        settled = flow.state is TcpState.ESTABLISHED and not flow.handshake_just_done
-        if (flow.data_packets >= enough and settled) or not self._rules:
-            return Decision(offload=Offload.PASS)
+            evidence = {**candidate.match.circumstances(flow), **evidence}
+            return self._acts.act(candidate, sight, flow, evidence)
+        if not flow.candidates or (flow.data_packets >= self._compiled.packets_inspected and self._is_over(flow)):
+            flow.settled = self._settled
+            return self._settled
         return PASSED
 
-    def _act(
-        self, compiled: CompiledRule, sight: Sight, segment: tcp.Segment | None, side: Side, now: float,
-        evidence: dict[str, Any],
-    ) -> Decision:  # fmt: skip
-        rule, flow, action = compiled.rule, sight.flow, compiled.rule.action
-        self.counters["decisions"] += 1
-        silent = rule.needs_handshake and segment is not None and flow.state is TcpState.NEW
-        if rule.residual is not None and segment is not None:
-            self._blocks.arm(rule, sight.packet.proto, flow.client, flow.server, now)
-        reason = "armed without a handshake" if silent else _describe(rule)
-        notes = (Note(rule.name, flow_text(sight.packet, sight.transport), reason, evidence),)
-        if silent:
-            return Decision(notes=notes)
-        if action.throttle is not None:
-            flow.throttled_by = rule.name
-            return self._throttle(flow, sight.packet, now, notes)
-        if action.drop is not None:
-            if action.drop == "flow":
-                flow.dropped_by = rule.name
-            self.counters["dropped"] += 1
-            offload = Offload.DROP if action.drop == "flow" and segment is not None else Offload.NONE
-            return Decision(Verdict.DROP, notes=notes, offload=offload)
-        if action.delay is not None:
-            return Decision(Verdict.DELAY, until=now + action.delay, notes=notes)
-        injections = self._inject(rule, sight, segment, side)
-        self.counters["injected"] += len(injections)
-        return Decision(injections=injections, notes=notes)
+    @staticmethod
+    def _sits_out(candidate: CompiledRule, flow: Flow, sight: Sight) -> bool:
+        """Say whether a rule has forgotten a TCP flow, or waits for another moment of it."""
+        torn = flow.torn & (TORN_ANY if candidate.rule.teardown == "any" else TORN_VALID)
+        if torn and candidate.rule.teardown != "ignored":
+            return True
+        if candidate.waits_for_handshake:
+            return not flow.handshake_just_done
+        return candidate.waits_for_syn and sight.flags & (tcp.SYN | tcp.ACK) != tcp.SYN
 
-    def _inject(self, rule: Rule, sight: Sight, segment: tcp.Segment | None, side: Side) -> tuple[Injection, ...]:
-        action, packet = rule.action, sight.packet
-        if action.dns_answer is not None and sight.query is not None and isinstance(sight.transport, udp.Datagram):
-            answer = craft.dns_answer(sight.data, sight.query, action.dns_answer)
-            source, target = sight.transport.dport, sight.transport.sport
-            raw = craft.udp_packet(packet.dst, packet.src, source, target, answer, self.policy.injector)
-            return (Injection(raw, side),)
-        if segment is None:
-            return ()
-        if action.block_page is not None:
-            page = action.block_page
-            body = page.body.encode()
-            head = f"HTTP/1.1 {page.status} Forbidden\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
-            content = head.encode() + b"Connection: close\r\n\r\n" + body
-            raw = craft.answer_to_sender(
-                packet, segment, seq=segment.ack, ack=segment.seq + len(segment.payload),
-                flags=tcp.FIN | tcp.PSH | tcp.ACK, window=65535, payload=content, injector=self.policy.injector,
-            )  # fmt: skip
-            return (Injection(raw, side),)
-        return self._resets(action.rst or Reset(), packet, segment, side)
+    def _by_chance(self, candidate: CompiledRule, sight: Sight, flow: Flow) -> bool:
+        rule = candidate.rule
+        probability = rule.probability_at(sight.now)
+        if probability >= 1.0:
+            return True
+        if rule.drawn_per == "connection":
+            query = sight.query
+            about = (flow.key, flow.isn.to_bytes(4, "big"), query.id.to_bytes(2, "big") if query is not None else b"")
+        else:
+            about = ((flow.client if rule.drawn_per == "client" else flow.server)[0], b"", b"")
+        return self._chance.share(f"rule {rule.name}", *about) < probability
 
-    def _resets(self, shape: Reset, packet: ip.Packet, segment: tcp.Segment, side: Side) -> tuple[Injection, ...]:
-        flags, payload = _FLAGS[shape.flags], bytes(shape.payload_bytes)
-        end = segment.seq + len(segment.payload) + bool(segment.flags & (tcp.SYN | tcp.FIN))
-        found: list[Injection] = []
-        for _ in range(shape.count):
-            if shape.to in ("sender", "both"):
-                raw = craft.answer_to_sender(
-                    packet, segment, seq=segment.ack, ack=end if flags & tcp.ACK else 0, flags=flags,
-                    window=shape.window, payload=payload, injector=self.policy.injector,
-                )  # fmt: skip
-                found.append(Injection(raw, side))
-            if shape.to in ("peer", "both"):
-                raw = craft.tcp_packet(
-                    packet.src, packet.dst, segment.sport, segment.dport, end, segment.ack if flags & tcp.ACK else 0,
-                    flags, shape.window, payload, self.policy.injector,
-                )  # fmt: skip
-                found.append(Injection(raw, side.other))
-        return tuple(found)
+    @staticmethod
+    def _is_over(flow: Flow) -> bool:
+        """Say whether no rule can fire any more in a flow of which enough data was seen."""
+        return not (flow.always or flow.handshake_just_done or flow.fate is not None)
 
-    def _residual(self, block: Block, packet: ip.Packet, segment: tcp.Segment | None, side: Side) -> Decision:
-        rule, residual = block.rule, block.rule.residual
-        assert residual is not None
-        note = Note(rule.name, flow_text(packet, segment), "inside the residual block", {"until": block.until})
-        if residual.reaction == "drop" and self._in_path:
-            self.counters["dropped"] += 1
-            return Decision(Verdict.DROP, notes=(note,))
-        if segment is None or segment.flags & tcp.RST or residual.reaction == "drop":
-            return PASSED
-        injections = self._resets(rule.action.rst or Reset(), packet, segment, side)
-        self.counters["decisions"] += 1
-        self.counters["injected"] += len(injections)
-        return Decision(injections=injections, notes=(note,))
+    def probed(self, probe: Probe, *, connected: bool, answer: bytes, now: float) -> Note | None:
+        """Take what an active probe saw; return the note of a ban if the server now counts as a proxy."""
+        return self._acts.probed(probe, now, connected=connected, answer=answer)
 
-    def _drop(self, flow: Flow) -> Decision:
-        self.counters["dropped"] += 1
-        return Decision(Verdict.DROP, offload=Offload.DROP if flow.key[0] == ip.TCP else Offload.NONE)
-
-    def _throttle(self, flow: Flow, packet: ip.Packet, now: float, notes: tuple[Note, ...] = ()) -> Decision:
-        """Take a packet from the flow's token bucket, kept as a debt in bytes that drains at the rate."""
-        spec = next((c.rule.action.throttle for c in self._rules if c.rule.name == flow.throttled_by), None)
-        if spec is None:
-            flow.throttled_by = None
-            return Decision(notes=notes)
-        rate = spec.rate / 8
-        level = max(0.0, flow.bucket_level - (now - flow.bucket_time) * rate)
-        flow.bucket_time = now
-        return self._spend(flow, spec, level, packet.total_len, now, notes)
-
-    def _spend(
-        self, flow: Flow, spec: Throttle, level: float, size: int, now: float, notes: tuple[Note, ...]
-    ) -> Decision:
-        if level + size <= spec.burst:
-            flow.bucket_level = level + size
-            return Decision(notes=notes)
-        if spec.mode == "police":
-            flow.bucket_level = level
-            self.counters["dropped"] += 1
-            return Decision(Verdict.THROTTLE, bucket=flow.throttled_by, notes=notes)
-        flow.bucket_level = level + size
-        wait_s = (flow.bucket_level - spec.burst) / (spec.rate / 8)
-        return Decision(Verdict.DELAY, until=now + wait_s, bucket=flow.throttled_by, notes=notes)
-
-
-def _transport(packet: ip.Packet) -> tcp.Segment | udp.Datagram | None:
-    if packet.is_fragment:
-        return None
-    if packet.proto == ip.TCP:
-        return tcp.parse(packet.payload)
-    if packet.proto == ip.UDP:
-        return udp.parse(packet.payload)
-    return None
-
-
-def flow_text(packet: ip.Packet, transport: tcp.Segment | udp.Datagram | None) -> str:
-    """Write a packet's flow: `tcp 100.64.1.1:40000 > 198.19.3.4:443`."""
-    source, target = ip.address_text(packet.src), ip.address_text(packet.dst)
-    if transport is None:
-        return f"ip/{packet.proto} {source} > {target}"
-    name = "tcp" if packet.proto == ip.TCP else "udp"
-    return f"{name} {source}:{transport.sport} > {target}:{transport.dport}"
-
-
-def _describe(rule: Rule) -> str:
-    chosen = next(iter(rule.action.model_fields_set))
-    return {
-        "rst": "reset", "dns_answer": "forged answer", "block_page": "block page", "throttle": "throttled",
-        "delay": "delayed", "drop": "dropped",
-    }[chosen]  # fmt: skip
+    def remembers(self) -> dict[str, Any]:
+        """Return what the engine remembers, in numbers: flows by protocol, running blocks, fates."""
+        flows = {"tcp": len(self._tcp), "udp": len(self._udp), **{str(k): len(v) for k, v in self._others.items()}}
+        return {"flows": flows, "blocks": len(self._acts.blocks)}

@@ -11,11 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from testbed.dpi.action import Action, DnsAnswer, Residual
+from testbed.dpi.match import Match, NameSet
 from testbed.dpi.names import NameIndex, check_pattern, read_list
-from testbed.dpi.policy import Action, Hit, Match, NameSet, Policy, Residual, Rule
-from testbed.units import format_duration, format_rate
+from testbed.dpi.policy import Hit, Policy
+from testbed.dpi.rule import Rule
+from testbed.units import format_duration, format_rate, format_size
 
-WAYS: Mapping[str, str] = {"dns": "DNS", "http_host": "HTTP", "sni": "HTTPS"}
+WAYS: Mapping[str, str] = {"dns": "DNS", "http_host": "HTTP", "sni": "HTTPS", "quic_sni": "HTTP/3"}
 """The ways of asking for a name, by the matcher that sees them."""
 _FLAGS = {"R": "RST", "RA": "RST+ACK", "F": "FIN", "FA": "FIN+ACK"}
 _NAMES_SHOWN = 8
@@ -48,7 +51,7 @@ class Explanation:
 
     @property
     def way(self) -> str:
-        """DNS, HTTP or HTTPS."""
+        """DNS, HTTP, HTTPS or HTTP/3."""
         return WAYS.get(self.hit.kind, self.hit.kind)
 
     def as_json(self) -> dict[str, Any]:
@@ -160,28 +163,50 @@ def _exception(match: Match) -> str:
 
 def describe(action: Action) -> str:
     """Say what an action does to the sender's packet, in a phrase that follows "the censor"."""
-    kind = next(iter(sorted(action.model_fields_set)))
     if action.rst is not None:
         return _describe_resets(action)
     if action.dns_answer is not None:
-        kind = "a malformed forged answer" if action.dns_answer.malformed_edns else "a forged answer"
-        return f"sends {kind}: A {action.dns_answer.a}, TTL {format_duration(action.dns_answer.ttl)}"
+        return _describe_answer(action.dns_answer)
     if action.block_page is not None:
-        return f"answers with a block page, status {action.block_page.status}"
+        page = action.block_page
+        where = f", redirected to {page.location}" if page.location else ""
+        return f"answers with a block page, status {page.status}{where}"
     if action.throttle is not None:
         way = "drops what exceeds it" if action.throttle.mode == "police" else "delays what exceeds it"
-        return f"throttles the flow to {format_rate(action.throttle.rate)}: it {way}"
+        return f"throttles the {action.throttle.key} to {format_rate(action.throttle.rate)}: it {way}"
+    if action.freeze is not None:
+        limit = action.freeze
+        count = f"{limit.after_packets} packets" if limit.after_bytes is None else format_size(limit.after_bytes)
+        return f"lets the flow fall silent after {count} of the {limit.sender}"
     if action.delay is not None:
         return f"delays the packet by {format_duration(action.delay)}"
-    if action.drop is not None:
-        return "drops the packet" if action.drop == "packet" else "drops the packet and the rest of its flow"
-    return f"{kind.replace('_', ' ')} {_plain(getattr(action, kind))}"
+    return {
+        "packet": "drops the packet", "flow": "drops the packet and the rest of its flow",
+        "from-client": "drops the client's packets from here on", "from-server": "drops the server's from here on",
+        "icmp": "says that the destination is unreachable", "tls_alert": "ends the handshake with a TLS alert",
+        "impair": "makes the flow bad", "ban": "drops everything to and from the address for a time",
+        "intercept": "opens the connection with a certificate of its own", "watch": "notes it",
+        "probe": "connects to the server itself, and bans it if it answers like a proxy",
+    }[action.drop or action.kind]  # fmt: skip
+
+
+def _describe_answer(answer: DnsAnswer) -> str:
+    kind = "a malformed forged answer" if answer.malformed_edns else "a forged answer"
+    if answer.rcode != "noerror":
+        what = answer.rcode.upper()
+    elif answer.cname is not None:
+        what = f"CNAME {answer.cname}"
+    else:
+        what = " or ".join("A " + addresses for addresses in answer.a) or "no record"
+    return f"sends {kind}: {what}, TTL {format_duration(answer.ttl)}"
 
 
 def _describe_resets(action: Action) -> str:
     shape = action.rst
     assert shape is not None
-    to = {"sender": "to the sender", "peer": "to the sender's peer", "both": "to both ends"}[shape.to]
+    to = {"sender": "to the sender", "peer": "to the sender's peer", "both": "to both ends"}.get(
+        shape.to, f"to the {shape.to}"
+    )
     payload = f" with {shape.payload_bytes} bytes of payload" if shape.payload_bytes else ""
     return f"sends {shape.count} {_FLAGS.get(shape.flags, shape.flags)}{payload} {to}"
 

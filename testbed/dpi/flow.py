@@ -1,107 +1,173 @@
-"""What the censor remembers: one `Flow` per connection, and the table that bounds them.
+"""What the censor remembers: one `Flow` a connection, and the table that bounds them.
 
-The state of a TCP flow moves by this table (client: whoever was seen first to send):
+A flow is found by the bytes of its packets: the *key* is source and destination address and both ports as they stand in
+the header, so that the usual packet costs one slice and one look-up. The key of the flow is that of its client, whoever
+was seen first to send; the table knows it under the mirrored key too.
 
-    packet seen                 NEW            OPENING        ESTABLISHED    note
-    SYN                         OPENING        OPENING        ESTABLISHED    a SYN does not resynchronise
-    ACK by the client           NEW            ESTABLISHED    ESTABLISHED    `handshake_done` is set once
-    RST, checksum wrong         torn (any)     torn (any)     torn (any)
-    RST, checksum right         torn (valid)   torn (valid)   torn (valid)   also before the SYN
+The handshake moves by this table (what the censor *believes* of a connection is `tracking`'s):
 
-A torn flow is forgotten by the rules whose `teardown` takes that kind of RST, until it has been idle for `IDLE_S`:
-that is what the published evasions "RST before SYN" and "bad-checksum RST" show (facts §1, the evasion table).
+    packet seen            NEW          OPENING        ESTABLISHED
+    SYN                    OPENING      OPENING        ESTABLISHED, OPENING if the connection had ended
+    ACK by the client      NEW          ESTABLISHED    ESTABLISHED     `handshake_just_done` is set once
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-from enum import Enum
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
-from testbed.wire import tcp
+from testbed.dpi.tracking import Entry
+
+if TYPE_CHECKING:
+    from testbed.dpi.compiled import CompiledRule
+    from testbed.dpi.decision import Decision
+    from testbed.dpi.fate import Fate
+    from testbed.dpi.stream import Stream
 
 Endpoint = tuple[bytes, int]
-FlowKey = tuple[int, Endpoint, Endpoint]
 IDLE_S = 300.0
+TORN_ANY, TORN_VALID, CLOSED = 1, 2, 4
 
 
-class TcpState(Enum):
+class TcpState(IntEnum):
     """How much of the handshake was seen."""
 
-    NEW = "new"
-    OPENING = "opening"
-    ESTABLISHED = "established"
+    NEW = 0
+    OPENING = 1
+    ESTABLISHED = 2
 
 
-@dataclass(slots=True)
+def mirrored(key: bytes) -> bytes:
+    """Return the key of packets in the other direction."""
+    if len(key) == 12:
+        return key[4:8] + key[0:4] + key[10:12] + key[8:10]
+    return key[16:32] + key[0:16] + key[34:36] + key[32:34]
+
+
+class Deep:
+    """What only some flows need: streams put together, first packets kept, half-read QUIC, buckets and counts."""
+
+    __slots__ = ("base", "buckets", "client_stream", "counts", "opening", "quic", "server_stream", "ttls")
+
+    def __init__(self) -> None:
+        self.base: int | None = None
+        self.client_stream: Stream | None = None
+        self.server_stream: Stream | None = None
+        self.opening: Any = None
+        self.quic: Any = None
+        self.ttls: list[int] = [0, 0]
+        self.buckets: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+
 class Flow:
-    """A connection as the censor sees it. `serial` numbers the flows of one engine, for its chances."""
+    """A connection as the censor sees it."""
 
-    key: FlowKey
-    client: Endpoint
-    server: Endpoint
-    from_inside: bool
-    serial: int
-    last_seen: float
-    state: TcpState = TcpState.NEW
-    handshake_just_done: bool = False
-    torn_any: bool = False
-    torn_valid: bool = False
-    data_packets: int = 0
-    stream: bytes = b""
-    next_seq: int | None = None
-    dropped_by: str | None = None
-    bucket_level: float = 0.0
-    bucket_time: float = 0.0
-    throttled_by: str | None = None
+    __slots__ = (
+        "always", "candidates", "client_packets", "data_packets", "deep", "entry", "expected", "fate", "from_inside",
+        "generation", "handshake_just_done", "isn", "key", "last_seen", "peer_expected", "proto", "queued_at",
+        "settled", "state", "torn",
+    )  # fmt: skip
 
-    def see_tcp(self, segment: tcp.Segment, from_client: bool, checksum_ok: bool) -> None:
-        """Move on by one segment, as the table above says."""
+    def __init__(self, proto: int, key: bytes, from_inside: bool, now: float) -> None:
+        self.proto, self.key, self.from_inside = proto, key, from_inside
+        self.last_seen = self.queued_at = now
+        self.generation = -1
+        self.candidates: tuple[CompiledRule, ...] = ()
+        self.always = False
+        """Some candidate may fire at any time of this flow's life."""
+        self.settled: Decision | None = None
+        self.fate: Fate | None = None
+        self.deep: Deep | None = None
+        self.torn = 0
+        self.isn = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start as a new connection; what tore it stays (a SYN does not give the censor its sight back)."""
+        self.state: TcpState = TcpState.NEW
+        self.entry: Entry = Entry.NONE
         self.handshake_just_done = False
-        if segment.flags & tcp.RST:
-            self.torn_any = True
-            self.torn_valid = self.torn_valid or checksum_ok
-        elif segment.flags & tcp.SYN and self.state is TcpState.NEW:
-            self.state = TcpState.OPENING
-            if from_client and not segment.flags & tcp.ACK:
-                self.next_seq = (segment.seq + 1) & 0xFFFFFFFF
-        elif from_client and segment.flags & tcp.ACK and self.state is TcpState.OPENING:
-            self.state = TcpState.ESTABLISHED
-            self.handshake_just_done = True
+        self.data_packets = self.client_packets = 0
+        self.expected: int | None = None
+        self.peer_expected: int | None = None
+        self.torn &= ~CLOSED
+        if self.deep is not None:
+            self.deep.client_stream = self.deep.server_stream = self.deep.opening = self.deep.base = None
 
-    def extend_stream(self, segment: tcp.Segment, longest: int) -> bytes:
-        """Append in-order data of the client and return the stream so far, at most `longest` bytes."""
-        if self.next_seq is None or segment.seq == self.next_seq:
-            self.stream = (self.stream + bytes(segment.payload))[:longest]
-            self.next_seq = (segment.seq + len(segment.payload)) & 0xFFFFFFFF
-        return self.stream
+    @property
+    def client(self) -> Endpoint:
+        """Address and port of whoever was seen first."""
+        if len(self.key) == 12:
+            return self.key[:4], int.from_bytes(self.key[8:10], "big")
+        return self.key[:16], int.from_bytes(self.key[32:34], "big")
+
+    @property
+    def server(self) -> Endpoint:
+        """Address and port of the other end."""
+        if len(self.key) == 12:
+            return self.key[4:8], int.from_bytes(self.key[10:12], "big")
+        return self.key[16:32], int.from_bytes(self.key[34:36], "big")
+
+    def more(self) -> Deep:
+        """Return the rarely needed part, made when first asked for."""
+        if self.deep is None:
+            self.deep = Deep()
+        return self.deep
 
 
 class FlowTable:
-    """The flows, at most `most` of them; the one that was silent longest goes first and is counted."""
+    """The flows of one protocol number, at most `most` of them.
+
+    The one that was silent longest goes first, found by the second-chance rule: flows stand in a queue by age, and one
+    that has spoken since it was queued is queued again.
+    """
+
+    __slots__ = ("_queue", "by_key", "evicted", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.evicted = 0
-        self._serial = 0
-        self._flows: OrderedDict[FlowKey, Flow] = OrderedDict()
+        self.by_key: dict[bytes, Flow] = {}
+        self._queue: deque[Flow] = deque()
 
-    def get(self, proto: int, src: Endpoint, dst: Endpoint, from_inside: bool, now: float) -> Flow:
+    def get(self, proto: int, key: bytes, from_inside: bool, now: float) -> Flow:
         """Return the flow of a packet, made now if it is unknown or was idle for too long."""
-        key = (proto, src, dst) if src <= dst else (proto, dst, src)
-        flow = self._flows.get(key)
-        if flow is not None and now - flow.last_seen <= IDLE_S:
-            flow.last_seen = now
-            self._flows.move_to_end(key)
-            return flow
-        self._serial += 1
-        flow = Flow(key, src, dst, from_inside, self._serial, now)
-        self._flows[key] = flow
-        self._flows.move_to_end(key)
-        if len(self._flows) > self.most:
-            self._flows.popitem(last=False)
-            self.evicted += 1
+        flow = self.by_key.get(key)
+        if flow is not None:
+            if now - flow.last_seen <= IDLE_S:
+                flow.last_seen = now
+                return flow
+            self._forget(flow)
+        if len(self._queue) >= self.most:
+            self._evict()
+        flow = Flow(proto, key, from_inside, now)
+        self.by_key[key] = self.by_key[mirrored(key)] = flow
+        self._queue.append(flow)
         return flow
 
+    def _forget(self, flow: Flow) -> None:
+        self.by_key.pop(flow.key, None)
+        self.by_key.pop(mirrored(flow.key), None)
+        flow.queued_at = -1.0  # gone; its place in the queue is skipped
+
+    def _evict(self) -> None:
+        while True:
+            oldest = self._queue.popleft()
+            if oldest.queued_at < 0:
+                return
+            if oldest.last_seen > oldest.queued_at:
+                oldest.queued_at = oldest.last_seen
+                self._queue.append(oldest)
+                continue
+            self._forget(oldest)
+            self.evicted += 1
+            return
+
+    def __iter__(self) -> Iterator[Flow]:
+        return (flow for flow in self._queue if flow.queued_at >= 0)
+
     def __len__(self) -> int:
-        return len(self._flows)
+        return sum(1 for _ in self)

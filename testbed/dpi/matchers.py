@@ -1,164 +1,415 @@
-"""Rules compiled for matching: name lists to indexes, addresses to integers, signatures to bytes.
+"""Matches compiled for use: a part that a flow decides once, and a part that each of its packets decides.
 
-A compiled rule holds no state. `Sight` is what one packet shows; each part is parsed at most once, whatever the number
-of rules that ask.
+A compiled match holds no state. The *standing* part (protocol, ports, addresses, who opened) never changes in a flow's
+life, so it is asked when the flow is made, and the rules it leaves are the flow's candidates. The *passing* part is a
+row of small functions over a `Sight`, cheapest first; the first that fails ends it.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from testbed.dpi.addresses import GeoTable, PrefixTable
+from testbed.dpi.encrypted import entropy, exemption, mean_popcount
+from testbed.dpi.fingerprints import recognise
 from testbed.dpi.flow import Flow
+from testbed.dpi.match import Bounds, FirstPackets, HttpMatch, Match, QuicMatch, Signature, TlsMatch
 from testbed.dpi.names import NameIndex
-from testbed.dpi.policy import Match, NameSet, Parser, Policy, Rule, Signature
-from testbed.wire import dns, http, ip, tcp, tls, udp
+from testbed.dpi.sight import Sight
+from testbed.wire import ip, ja
 
+Evidence = dict[str, Any]
+Passing = Callable[[Sight], Evidence | None]
+PlugIn = Callable[[Sight], Evidence | None]
 _PROTOCOLS = {"tcp": (ip.TCP,), "udp": (ip.UDP,), "icmp": (ip.ICMP, ip.ICMPV6)}
+_NOTHING: Evidence = {}
+_DNS_PORT = 53
 
 
-class Sight:
-    """What the censor sees in one packet of a flow; parsed when first asked for, then kept."""
+class Surroundings(Protocol):
+    """What a policy gives its matches: the names and prefixes that stand in files, groups, geography, plug-ins."""
 
-    def __init__(
-        self, packet: ip.Packet, flow: Flow, transport: tcp.Segment | udp.Datagram | None, data: bytes, parser: Parser
-    ) -> None:
-        self.packet, self.flow, self.transport, self.data = packet, flow, transport, data
-        self._parser = parser
+    def index_of(self, match: Match, key: str) -> NameIndex:
+        """Return the index over a match's names."""
 
-    @cached_property
-    def query(self) -> dns.Query | None:
-        """The DNS question of a datagram to port 53."""
-        if not isinstance(self.transport, udp.Datagram) or self.transport.dport != 53:
-            return None
-        try:
-            found = dns.parse_query(self.data, self._parser.dns_max_count)
-        except ValueError:
-            return None
-        return None if found.is_response else found
+    def prefixes(self, match: Match) -> tuple[str, ...]:
+        """Return the prefixes of a match, groups and list files resolved."""
 
-    @cached_property
-    def http_host(self) -> str | None:
-        """The Host of an HTTP request."""
-        if not isinstance(self.transport, tcp.Segment) or not self.data:
-            return None
-        knobs = http.Knobs(
-            self._parser.http_leading_newline, self._parser.http_space_after_version,
-            self._parser.http_space_before_host, self._parser.http_longest_host,
-        )  # fmt: skip
-        request = http.parse_request(self.data, knobs)
-        return request.host if request else None
+    @property
+    def geography(self) -> GeoTable | None:
+        """The table of countries and networks."""
 
-    @cached_property
-    def sni(self) -> str | None:
-        """The server name of a TLS ClientHello."""
-        if not isinstance(self.transport, tcp.Segment) or not self.data or self.data[0] != tls.HANDSHAKE_RECORD:
-            return None
-        try:
-            hello = tls.client_hello(self.data, join_records=self._parser.tls_join_records)
-        except tls.NeedMore:
-            return _sni_of_beginning(self.data) if self._parser.reassembly == "none" else None
-        except ValueError:
-            return None
-        return hello.sni if hello else None
-
-
-def _sni_of_beginning(data: bytes) -> str | None:
-    """Read the name from the first packet of a hello that is larger than one packet, if it stands there whole.
-
-    A censor that reads packets one by one pads nothing: it finds the extension or it does not.
-    """
-    if len(data) < 64 or data[5] != tls.CLIENT_HELLO:
-        return None
-    return tls.sni_of_beginning(data)
+    @property
+    def plugins(self) -> Mapping[str, PlugIn]:
+        """The callables that plug-in matchers stand for."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledMatch:
     """A `Match` ready for use."""
 
-    spec: Match
-    names: Mapping[str, NameIndex]
-    networks: tuple[tuple[int, int, int], ...]
-    """(IP version, network, mask) of each prefix."""
-    signatures: tuple[tuple[Signature, bytes], ...]
-    unless: tuple[CompiledMatch, ...] = field(default=())
+    standing: tuple[Callable[[Flow], Evidence | None], ...]
+    passing: tuple[Passing, ...]
+    needs_data: bool
+    """Only a packet that carries data can match."""
+    ever: bool
+    """May match at any time of a flow's life, so the flow is never left alone."""
 
-    def evidence(self, sight: Sight) -> dict[str, Any] | None:
-        """Return what matched, None if anything asked for did not."""
-        spec, found = self.spec, dict[str, Any]()
-        if spec.protocol is not None and sight.packet.proto not in _PROTOCOLS[spec.protocol]:
-            return None
-        if spec.origin is not None and sight.flow.from_inside != (spec.origin == "inside"):
-            return None
-        if spec.ports and not any(low <= sight.flow.server[1] <= high for low, high in spec.ports):
-            return None
-        if spec.ports:
-            found["port"] = sight.flow.server[1]
-        if spec.addresses:
-            address = self._listed_address(sight.flow)
-            if address is None:
+    def stands(self, flow: Flow) -> bool:
+        """Say whether the standing part holds for a flow."""
+        return all(test(flow) is not None for test in self.standing)
+
+    def passes(self, sight: Sight) -> Evidence | None:
+        """Return what matched in a packet of a flow for which the match stands, None if anything did not."""
+        found: Evidence | None = None
+        for test in self.passing:
+            evidence = test(sight)
+            if evidence is None:
                 return None
-            found["address"] = address
-        for kind, index in self.names.items():
-            name = getattr(sight.query, "qname", None) if kind == "dns" else getattr(sight, kind)
-            pattern = index.find(name) if name else None
-            if pattern is None:
-                return None
-            found[kind], found["pattern"] = name, pattern
-        if self.signatures and not self._signature(sight.data, found):
-            return None
-        if any(other.evidence(sight) is not None for other in self.unless):
-            return None
+            if evidence:
+                found = {**found, **evidence} if found else evidence
+        return found if found is not None else _NOTHING
+
+    def whole(self, sight: Sight) -> Evidence | None:
+        """Return what matched, both parts asked."""
+        evidence = self.passes(sight) if self.stands(sight.flow) else None
+        return None if evidence is None else {**self.circumstances(sight.flow), **evidence}
+
+    def circumstances(self, flow: Flow) -> Evidence:
+        """Return what the standing part saw."""
+        found: Evidence = {}
+        for test in self.standing:
+            found.update(test(flow) or {})
         return found
 
-    def _listed_address(self, flow: Flow) -> str | None:
-        for address, _ in (flow.server, flow.client):
-            version, number = (4 if len(address) == 4 else 6), int.from_bytes(address, "big")
-            if any(v == version and number & mask == network for v, network, mask in self.networks):
-                return ip.address_text(address)
+
+def compile_match(match: Match, given: Surroundings) -> CompiledMatch:
+    """Compile one match and all inside it."""
+    standing = _standing(match, given)
+    passing = [*_moments(match), *_contents(match, given), *_combinations(match, given)]
+    return CompiledMatch(tuple(standing), tuple(passing), needs_data(match), _ever(match))
+
+
+def needs_data(match: Match) -> bool:
+    """Say whether only a packet that carries data can match.
+
+    What is not known before data was seen can't be denied either: an exception that looks at data makes the whole
+    match wait for it, or an allow-list would drop the SYN of what it allows.
+    """
+    own = (
+        match.dns, match.http_host, match.sni, match.quic_sni, match.http, match.tls, match.quic, match.encrypted,
+        match.entropy, match.first_packets, match.data_packet, match.plugin,
+    )  # fmt: skip
+    if any(item is not None for item in own) or match.payload or match.looks_like or match.dns_types:
+        return True
+    if any(needs_data(part) for part in (*match.all_of, *match.unless)) or (match.not_ and needs_data(match.not_)):
+        return True
+    return bool(match.any_of) and all(needs_data(part) for part in match.any_of)
+
+
+def _ever(match: Match) -> bool:
+    own = match.clock is not None or match.volume is not None or match.dns is not None or bool(match.dns_types)
+    return own or any(_ever(part) for part in match.parts())
+
+
+def _standing(match: Match, given: Surroundings) -> list[Callable[[Flow], Evidence | None]]:
+    tests: list[Callable[[Flow], Evidence | None]] = []
+    protocols = _protocols(match)
+    if protocols is not None:
+        tests.append(lambda flow: _NOTHING if flow.proto in protocols else None)
+    if match.dns is not None or match.dns_types:
+        tests.append(lambda flow: _NOTHING if _DNS_PORT in (flow.server[1], flow.client[1]) else None)
+    if match.origin is not None:
+        inside = match.origin == "inside"
+        tests.append(lambda flow: _NOTHING if flow.from_inside is inside else None)
+    if match.ports:
+        ranges = match.ports
+
+        def port(flow: Flow) -> Evidence | None:
+            number = flow.server[1]
+            return {"port": number} if any(low <= number <= high for low, high in ranges) else None
+
+        tests.append(port)
+    if match.addresses or match.address_lists:
+        table = PrefixTable(given.prefixes(match))
+
+        def address(flow: Flow) -> Evidence | None:
+            for end in (flow.server[0], flow.client[0]):
+                if prefix := table.find(end):
+                    return {"address": ip.address_text(end), "prefix": prefix}
+            return None
+
+        tests.append(address)
+    if match.countries or match.networks:
+        tests.append(_geography(match, given.geography))
+    return tests
+
+
+def _protocols(match: Match) -> frozenset[int] | None:
+    """Return the protocol numbers that a match can hold for, asked for or implied by what it reads; None: any."""
+    asked = [frozenset(_PROTOCOLS[match.protocol])] if match.protocol is not None else []
+    if match.http_host is not None or match.sni is not None or match.http is not None:
+        asked.append(frozenset((ip.TCP,)))
+    if match.quic_sni is not None or match.quic is not None:
+        asked.append(frozenset((ip.UDP,)))
+    if match.dns is not None or match.dns_types or match.tls is not None:
+        asked.append(frozenset((ip.TCP, ip.UDP)))
+    return frozenset.intersection(*asked) if asked else None
+
+
+def _geography(match: Match, table: GeoTable | None) -> Callable[[Flow], Evidence | None]:
+    countries, networks = {name.upper() for name in match.countries}, set(match.networks)
+
+    def place(flow: Flow) -> Evidence | None:
+        if table is None:
+            return None
+        address = flow.server[0] if flow.from_inside else flow.client[0]
+        country, number = table.country(address), table.asn(address)
+        if (countries and country not in countries) or (networks and number not in networks):
+            return None
+        return {"address": ip.address_text(address), "country": country, "asn": number}
+
+    return place
+
+
+def _moments(match: Match) -> list[Passing]:
+    tests: list[Passing] = []
+    if match.sender is not None:
+        tests.append(_sender(match.sender))
+    if match.source_port_above is not None:
+        above = match.source_port_above
+        tests.append(lambda sight: _NOTHING if (sight.sport > sight.dport) is above else None)
+    if (number := match.data_packet) is not None:
+        tests.append(lambda sight: _NOTHING if number.hold(sight.flow.data_packets) else None)
+    if (clock := match.clock) is not None:
+        tests.append(lambda sight: _NOTHING if clock.holds(sight.now) else None)
+    return tests
+
+
+def _sender(sender: str) -> Passing:
+    if sender in ("inside", "outside"):
+        inside = sender == "inside"
+        return lambda sight: _NOTHING if sight.from_inside is inside else None
+    client = sender == "client"
+    return lambda sight: _NOTHING if sight.from_client is client else None
+
+
+def _contents(match: Match, given: Surroundings) -> list[Passing]:
+    tests: list[Passing] = []
+    for key, part in (("http_host", "http_host"), ("sni", "sni"), ("quic_sni", "quic_sni")):
+        if getattr(match, key) is not None:
+            tests.append(_named(part, given.index_of(match, key)))
+    if match.dns is not None or match.dns_types:
+        tests.append(_question(match, given))
+    if match.http is not None:
+        tests.append(_http(match.http))
+    if match.tls is not None:
+        tests.append(_tls(match.tls))
+    if match.quic is not None:
+        tests.append(_quic(match.quic))
+    if match.payload:
+        tests.append(_payload(match.payload))
+    if match.encrypted is not None:
+        tests.append(_encrypted)
+    if match.entropy is not None:
+        tests.append(_entropy(match.entropy))
+    if match.first_packets is not None:
+        tests.append(_first_packets(match.first_packets))
+    if match.looks_like:
+        tests.append(_looks_like(match.looks_like))
+    if match.volume is not None:
+        volume = match.volume
+        tests.append(lambda sight: sight.volumes.exceeded(sight, volume))
+    if match.plugin is not None:
+        tests.append(given.plugins[match.plugin])
+    return tests
+
+
+def _named(part: str, index: NameIndex) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        name = getattr(sight, part)
+        if name is None:
+            return None
+        pattern = index.find(name)
+        return None if pattern is None else {part: name, "pattern": pattern}
+
+    return test
+
+
+def _question(match: Match, given: Surroundings) -> Passing:
+    index = given.index_of(match, "dns") if match.dns is not None else None
+    types = set(match.dns_types)
+
+    def test(sight: Sight) -> Evidence | None:
+        query = sight.query
+        if query is None or (types and query.qtype not in types):
+            return None
+        found: Evidence = {"dns": query.qname, "qtype": query.qtype}
+        if index is not None:
+            pattern = index.find(query.qname)
+            if pattern is None:
+                return None
+            found["pattern"] = pattern
+        return found
+
+    return test
+
+
+def _http(wanted: HttpMatch) -> Passing:
+    methods = {method.upper() for method in wanted.methods}
+    url, keyword = (tuple(text.lower() for text in texts) for texts in (wanted.url, wanted.keyword))
+
+    def test(sight: Sight) -> Evidence | None:
+        request = sight.request
+        if request is None or (methods and request.method not in methods):
+            return None
+        found: Evidence = {"method": request.method, "target": request.target[:200]}
+        for texts, where, name in ((url, request.target, "url"), (keyword, sight.data.decode("latin-1"), "keyword")):
+            if texts:
+                hit = next((text for text in texts if text in where.lower()), None)
+                if hit is None:
+                    return None
+                found[name] = hit
+        return found
+
+    return test
+
+
+def _tls(wanted: TlsMatch) -> Passing:
+    alpn, ja3, ja4 = set(wanted.alpn), set(wanted.ja3), set(wanted.ja4)
+
+    def test(sight: Sight) -> Evidence | None:
+        hello = sight.hello
+        if hello is None:
+            return None
+        for asked, seen in (
+            (wanted.has_sni, hello.sni is not None), (wanted.ech, hello.has_ech), (wanted.esni, hello.has_esni),
+        ):  # fmt: skip
+            if asked is not None and asked is not seen:
+                return None
+        if alpn and not alpn & set(hello.alpn):
+            return None
+        if wanted.shortest is not None and len(sight.data) < wanted.shortest:
+            return None
+        found: Evidence = {"hello": {"sni": hello.sni, "ech": hello.has_ech, "esni": hello.has_esni}}
+        if ja3 or ja4:
+            prints = ja.ja3(hello), ja.ja4(hello, "q" if sight.proto == ip.UDP else "t")
+            if (ja3 and prints[0] not in ja3) or (ja4 and prints[1] not in ja4):
+                return None
+            found["ja3"], found["ja4"] = prints
+        return found
+
+    return test
+
+
+def _quic(wanted: QuicMatch) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        header = sight.quic_packet
+        if header is None or (wanted.versions and header.version not in wanted.versions):
+            return None
+        if wanted.kinds and header.kind.value not in wanted.kinds:
+            return None
+        if wanted.empty_dcid is not None and wanted.empty_dcid is bool(header.dcid):
+            return None
+        return {"quic": {"version": f"{header.version:#x}", "kind": header.kind.value, "bytes": len(sight.payload)}}
+
+    return test
+
+
+def _payload(signatures: tuple[Signature, ...]) -> Passing:
+    compiled = tuple(
+        (
+            spec, bytes.fromhex(spec.prefix), tuple(text.lower().encode() for text in spec.contains),
+            re.compile(spec.regex.encode("latin-1", "replace"), re.DOTALL) if spec.regex is not None else None,
+        )
+        for spec in signatures
+    )  # fmt: skip
+
+    def test(sight: Sight) -> Evidence | None:
+        data = sight.data
+        for spec, prefix, texts, regex in compiled:
+            size = len(data)
+            if (spec.length is not None and size != spec.length) or size < (spec.shortest or 0):
+                continue
+            if spec.longest is not None and size > spec.longest:
+                continue
+            if prefix and not data.startswith(prefix, spec.offset):
+                continue
+            if texts:
+                lower = data.lower()
+                hit = next((text for text in texts if text in lower), None)
+                if hit is None:
+                    continue
+                return {"payload": {"length": size, "contains": hit.decode("latin-1"), "at": lower.index(hit)}}
+            if regex is not None:
+                found = regex.search(data)
+                if found is None:
+                    continue
+                return {"payload": {"length": size, "matched": found[0][:64].hex(), "at": found.start()}}
+            return {"payload": {"length": size, "prefix": data[: max(4, len(prefix))].hex()}}
         return None
 
-    def _signature(self, data: bytes, found: dict[str, Any]) -> bool:
-        for spec, prefix in self.signatures:
-            if spec.length is not None and len(data) != spec.length:
-                continue
-            if (spec.shortest or 0) > len(data) or (spec.longest is not None and len(data) > spec.longest):
-                continue
-            if data.startswith(prefix):
-                found["payload"] = {"length": len(data), "prefix": data[: max(4, len(prefix))].hex()}
-                return True
-        return False
-
-    @property
-    def needs_data(self) -> bool:
-        """Say whether only a packet that carries data can match."""
-        return bool(self.names or self.signatures)
+    return test
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
-    """A rule and its compiled match."""
-
-    rule: Rule
-    match: CompiledMatch
+def _encrypted(sight: Sight) -> Evidence | None:
+    if not sight.from_client or sight.flow.client_packets != 1 or exemption(sight.payload) is not None:
+        return None
+    return {"encrypted": {"length": len(sight.payload), "popcount": round(mean_popcount(sight.payload), 3)}}
 
 
-def compile_policy(policy: Policy) -> tuple[CompiledRule, ...]:
-    """Compile every rule of a policy."""
-    return tuple(CompiledRule(rule, _compile(rule.match, policy)) for rule in policy.rules)
+def _entropy(bounds: Bounds) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        value = entropy(sight.payload)
+        return {"entropy": round(value, 3), "length": len(sight.payload)} if bounds.hold(value) else None
+
+    return test
 
 
-def _compile(match: Match, policy: Policy) -> CompiledMatch:
-    wanted: dict[str, NameSet | None] = {"dns": match.dns, "http_host": match.http_host, "sni": match.sni}
-    names = {kind: policy.index(spec) for kind, spec in wanted.items() if spec is not None}
-    networks = [ipaddress.ip_network(prefix, strict=False) for prefix in policy.prefixes(match)]
-    return CompiledMatch(
-        match, names,
-        tuple((n.version, int(n.network_address), int(n.netmask)) for n in networks),
-        tuple((spec, bytes.fromhex(spec.prefix)) for spec in match.payload),
-        tuple(_compile(other, policy) for other in match.unless),
-    )  # fmt: skip
+def _first_packets(wanted: FirstPackets) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        shown = sight.flow.more().opening.packets
+        if len(shown) != len(wanted.sizes):
+            return None
+        sizes = [item.length if item.from_client else -item.length for item in shown]
+        if not all(bounds.hold(size) for bounds, size in zip(wanted.sizes, sizes, strict=True)):
+            return None
+        took = shown[-1].at - shown[0].at
+        return {"sizes": sizes, "within_s": round(took, 6)} if wanted.within is None or took <= wanted.within else None
+
+    return test
+
+
+def _looks_like(protocols: tuple[str, ...]) -> Passing:
+    wanted = frozenset(protocols)
+
+    def test(sight: Sight) -> Evidence | None:
+        found = recognise(sight.flow.more().opening, wanted)
+        return {"looks_like": found.protocol, **found.evidence} if found is not None else None
+
+    return test
+
+
+def _combinations(match: Match, given: Surroundings) -> list[Passing]:
+    tests: list[Passing] = []
+    for part in match.all_of:
+        tests.append(compile_match(part, given).whole)
+    if match.any_of:
+        tests.append(_any([compile_match(part, given) for part in match.any_of]))
+    for part in (*match.unless, *((match.not_,) if match.not_ is not None else ())):
+        tests.append(_none(compile_match(part, given)))
+    return tests
+
+
+def _any(parts: list[CompiledMatch]) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        return next((found for part in parts if (found := part.whole(sight)) is not None), None)
+
+    return test
+
+
+def _none(part: CompiledMatch) -> Passing:
+    return lambda sight: _NOTHING if part.whole(sight) is None else None

@@ -1,4 +1,4 @@
-"""Policies: what a censor matches, what it does then, and the evidence for each rule.
+"""Policies: a censor as data. What it matches, what it does then, how it reads, and the evidence for each rule.
 
 Specifications only, checked and frozen; the engine compiles them. A rule without evidence is refused, because a policy
 may claim only what a source supports. What nobody has measured is marked `U` and is a knob with its default here.
@@ -7,196 +7,28 @@ may claim only what a source supports. What nobody has measured is marked `U` an
 from __future__ import annotations
 
 import difflib
-import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from testbed import shipped
 from testbed.documents import Document, Strict, read_document, validate
+from testbed.dpi.addresses import GeoTable, read_prefixes
+from testbed.dpi.fingerprints import PROTOCOLS
+from testbed.dpi.injector import Injector
+from testbed.dpi.match import NAME_KEYS, Match, NameSet, is_prefix
 from testbed.dpi.names import NameIndex, check_pattern, read_list
+from testbed.dpi.parser import Parser
+from testbed.dpi.presets import PRESETS
+from testbed.dpi.rule import Rule
+from testbed.dpi.tracking import Tracking
 from testbed.errors import InputError, Problem
-from testbed.units import Duration, Fraction, Rate, Size
 
-Pattern = Annotated[str, AfterValidator(check_pattern)]
-
-
-def _port_range(value: object) -> tuple[int, int]:
-    low, _, high = str(value).partition("-")
-    try:
-        first, last = int(low), int(high or low)
-    except ValueError:
-        first, last = 1, 0
-    if not 0 < first <= last < 65536:
-        raise ValueError(f"{value!r} is not a port; write 443 or 3478-3479")
-    return first, last
-
-
-def _hex(value: object) -> str:
-    try:
-        return bytes.fromhex(str(value)).hex()
-    except ValueError:
-        raise ValueError(f"{value!r} is not hexadecimal bytes; write them like `09 02`") from None
-
-
-PortRange = Annotated[tuple[int, int], BeforeValidator(lambda v: tuple(v) if isinstance(v, tuple) else _port_range(v))]
-
-
-class Evidence(Strict):
-    """Why a rule may claim what it does: M measured, R reported, I inferred, U unknown, G general, D digest."""
-
-    mark: Literal["M", "R", "I", "U", "D", "G", "M+R"]
-    source: str
-    note: str = ""
-
-
-class NameSet(Strict):
-    """Names by pattern, by list file in `policies/lists`, or both."""
-
-    patterns: tuple[Pattern, ...] = ()
-    lists: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> NameSet:
-        if not self.patterns and not self.lists:
-            raise ValueError("no names; add `patterns:` or `lists:`")
-        return self
-
-
-class Signature(Strict):
-    """The shape of a UDP or TCP payload: its length in bytes, its first bytes in hexadecimal."""
-
-    length: int | None = None
-    shortest: int | None = None
-    longest: int | None = None
-    prefix: Annotated[str, BeforeValidator(_hex)] = ""
-
-
-class Match(Strict):
-    """What a rule looks for; everything given must hold. Addresses and ports are those of the contacted host."""
-
-    dns: NameSet | None = None
-    http_host: NameSet | None = None
-    sni: NameSet | None = None
-    payload: tuple[Signature, ...] = ()
-    addresses: tuple[str, ...] = ()
-    """Prefixes, or names of address groups of the scenario."""
-    ports: tuple[PortRange, ...] = ()
-    protocol: Literal["tcp", "udp", "icmp"] | None = None
-    origin: Literal["inside", "outside"] | None = None
-    """Which side opened the flow."""
-    unless: tuple[Match, ...] = ()
-    everything: bool = False
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Match:
-        if not self.everything and self == Match.model_construct():
-            raise ValueError("nothing to match; add a matcher, or `everything: true`")
-        return self
-
-
-class Reset(Strict):
-    """A forged TCP reset. `to`: the sender of the offending packet, its peer, or both."""
-
-    to: Literal["sender", "peer", "both"] = "sender"
-    count: int = Field(default=1, ge=1, le=16)
-    flags: Literal["R", "RA", "F", "FA"] = "R"
-    window: int = Field(default=0, ge=0, le=65535)
-    payload_bytes: int = Field(default=0, ge=0, le=1000)
-
-
-class DnsAnswer(Strict):
-    """A forged DNS answer. `malformed_edns`: the bug of 2021, which appends the record behind an EDNS query's OPT."""
-
-    a: str = "127.0.0.1"
-    ttl: Duration = 300.0
-    malformed_edns: bool = False
-
-
-class BlockPage(Strict):
-    """A forged HTTP response that ends the connection."""
-
-    status: int = 403
-    body: str = "<html><body><h1>Access denied</h1></body></html>\n"
-
-
-class Throttle(Strict):
-    """A ceiling for a flow: `police` drops what exceeds it, `shape` delays it."""
-
-    rate: Rate
-    burst: Size = 16000
-    mode: Literal["police", "shape"] = "police"
-
-
-class Action(Strict):
-    """What the censor does; exactly one."""
-
-    rst: Reset | None = None
-    dns_answer: DnsAnswer | None = None
-    block_page: BlockPage | None = None
-    throttle: Throttle | None = None
-    delay: Duration | None = None
-    drop: Literal["packet", "flow"] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Action:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"{len(self.model_fields_set)} actions; give exactly one")
-        return self
-
-
-class Residual(Strict):
-    """How long, and for which later packets, a rule goes on after it has fired."""
-
-    lasts: Duration
-    key: Literal["2-tuple", "3-tuple", "4-tuple"] = "4-tuple"
-    reaction: Literal["rst", "drop"] = "rst"
-    refresh: bool = False
-
-
-class Rule(Strict):
-    """One rule. `moment`: which packet of a TCP flow an address rule acts on."""
-
-    name: str
-    match: Match
-    action: Action
-    residual: Residual | None = None
-    probability: Fraction = 1.0
-    """Of a connection (or DNS query) being acted on."""
-    moment: Literal["any", "handshake"] = "any"
-    teardown: Literal["any", "valid", "ignored"] = "any"
-    """Which RST makes the censor forget a flow: any, only one with a right checksum, none."""
-    needs_handshake: bool = False
-    """Without a handshake the rule arms its residual block but stays silent (facts §1)."""
-    evidence: Evidence
-
-
-class Injector(Strict):
-    """The fingerprint of the censor's own packets."""
-
-    ip_id: int = Field(default=0, ge=0, le=65535)
-    ttl: int = Field(default=64, ge=1, le=255)
-    df: bool = False
-    tos: int = Field(default=0, ge=0, le=255)
-
-
-class Parser(Strict):
-    """What the censor's parsers tolerate."""
-
-    dns_max_count: int = 65535
-    http_leading_newline: bool = False
-    http_space_after_version: bool = False
-    http_space_before_host: bool = False
-    http_longest_host: int = 256
-    tls_join_records: bool = False
-    reassembly: Literal["none", "in-order"] = "none"
-    packets_inspected: int = Field(default=16, ge=1)
-    """Data packets of a flow that are looked at before it is left alone. U: default 16."""
-    verify_checksum: bool = False
+_GEOGRAPHY = "geo-emulated.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +58,35 @@ class Policy(Strict):
     about: str = ""
     placement: Literal["on-path", "in-path"] = "on-path"
     """An on-path censor sees copies: it can inject, but neither drop nor delay."""
+    preset: str | None = None
+    """A named set of `parser` and `tracking` values; what is given beside it counts instead."""
     injector: Injector = Injector()
     parser: Parser = Parser()
+    tracking: Tracking = Tracking()
     rules: tuple[Rule, ...] = ()
     names: Mapping[str, tuple[str, ...]] = Field(default={}, exclude=True)
-    """The contents of the list files the rules name; filled in by `load_policy`."""
+    """The contents of the name lists the rules use; filled in by `load_policy`."""
+    prefix_lists: Mapping[str, tuple[str, ...]] = Field(default={}, exclude=True)
+    """The contents of the address lists the rules use; filled in by `load_policy`."""
     groups: Mapping[str, tuple[str, ...]] = Field(default={}, exclude=True)
     """The address groups of the scenario; filled in by `load_policy`."""
+    geography: Any = Field(default=None, exclude=True)
+    """The `GeoTable` behind `countries` and `networks`; filled in by `load_policy`."""
+    plugins: Mapping[str, Callable[..., Any]] = Field(default={}, exclude=True)
+    """What plug-in matchers stand for; filled in only where the user allows plug-ins."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_preset(cls, value: Any) -> Any:
+        """Put the preset's values under those given here."""
+        if not isinstance(value, dict) or value.get("preset") is None:
+            return value
+        preset = PRESETS.get(str(value["preset"]))
+        if preset is None:
+            near = difflib.get_close_matches(str(value["preset"]), PRESETS, 1)
+            mend = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(PRESETS))}"
+            raise ValueError(f"no preset `{value['preset']}`; {mend}")
+        return {**value, **{key: _under(preset.get(key, {}), value.get(key)) for key in ("parser", "tracking")}}
 
     @property
     def rule_names(self) -> tuple[str, ...]:
@@ -244,11 +98,17 @@ class Policy(Strict):
         return self.model_copy(update={"rules": tuple(item for item in self.rules if item.name != rule)})
 
     def prefixes(self, match: Match) -> tuple[str, ...]:
-        """Return a match's addresses, groups resolved; a group the scenario doesn't have is empty."""
+        """Return a match's addresses, groups and lists resolved; a group the scenario doesn't have is empty."""
         found: list[str] = []
         for text in match.addresses:
-            found += (text,) if _is_prefix(text) else self.groups.get(text, ())
+            found += (text,) if is_prefix(text) else self.groups.get(text, ())
+        for name in match.address_lists:
+            found += self.prefix_lists.get(name, ())
         return tuple(found)
+
+    def index_of(self, match: Match, key: str) -> NameIndex:
+        """Return the index over one kind of names of a match."""
+        return self.index(getattr(match, key))
 
     def index(self, names: NameSet) -> NameIndex:
         """Return the index over a rule's patterns and lists; built once, however often it is asked for."""
@@ -268,7 +128,7 @@ class Policy(Strict):
         asked = name.lower().rstrip(".")
         hits: list[Hit] = []
         for rule in self.rules:
-            for kind in ("dns", "http_host", "sni"):
+            for kind in NAME_KEYS:
                 names: NameSet | None = getattr(rule.match, kind)
                 pattern = self.index(names).find(asked) if names else None
                 if pattern is not None:
@@ -278,21 +138,20 @@ class Policy(Strict):
     def kernel_sets(self) -> tuple[KernelSet, ...]:
         """Return the rules that need nothing but addresses, ports and protocol to drop a packet.
 
-        A rule is left to the engine if it draws chances, leaves a residual block, has exceptions or asks who opened
-        the flow, or if an earlier rule that stays in the engine might act on the same packet first.
+        A rule is left to the engine if it looks at anything else, draws chances or leaves a residual block, or if an
+        earlier rule that stays in the engine might act on the same packet first.
         """
         sets: list[KernelSet] = []
         kept: list[Rule] = []
         for rule in self.rules:
             match = rule.match
-            looks_inside = match.dns or match.http_host or match.sni or match.payload or match.unless or match.origin
             plain = rule.action.drop == "packet" and rule.residual is None and rule.probability >= 1.0
-            first = any(_may_meet(match, earlier.match) for earlier in kept)
-            if looks_inside or not plain or rule.moment != "any" or first:
+            plain = plain and not rule.by_clock and rule.moment == "any" and _is_plain(match)
+            if not plain or any(_may_meet(match, earlier.match) for earlier in kept):
                 kept.append(rule)
                 continue
             prefixes = self.prefixes(match)
-            if prefixes or not match.addresses:
+            if prefixes or not (match.addresses or match.address_lists):
                 sets.append(KernelSet(rule.name, match.protocol, prefixes, match.ports))
         return tuple(sets)
 
@@ -307,32 +166,73 @@ def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | Non
         raise InputError([Problem(str(reference), "no such policy", mend)])
     document = read_document(path)
     policy = validate(document, Policy)
-    problems: list[Problem] = []
-    names = _read_lists(document, policy, path.parent / "lists", problems)
     known_groups = {name: tuple(values) for name, values in (groups or {}).items()}
-    problems += _reference_problems(document, policy, known_groups if groups is not None else None)
+    problems = _reference_problems(document, policy, known_groups if groups is not None else None)
+    folders = (path.parent / "lists", shipped.folder("policies") / "lists")
+    names, prefixes = _read_lists(document, policy, folders, problems)
+    geography = _read_geography(policy, folders, problems)
     if problems:
         raise InputError(problems)
-    return policy.model_copy(update={"names": names, "groups": known_groups})
+    read = {"names": names, "prefix_lists": prefixes, "groups": known_groups, "geography": geography}
+    return policy.model_copy(update=read)
+
+
+def _under(base: Mapping[str, Any], given: Any) -> Any:
+    """Return nested mappings with the given values over the base's."""
+    if given is None:
+        return dict(base)
+    if not isinstance(given, Mapping):
+        return given
+    inner = {
+        key: _under(base[key], value) if isinstance(base.get(key), Mapping) else value for key, value in given.items()
+    }
+    return {**base, **inner}
 
 
 def _read_lists(
-    document: Document, policy: Policy, folder: Path, problems: list[Problem]
-) -> dict[str, tuple[str, ...]]:
+    document: Document, policy: Policy, folders: Sequence[Path], problems: list[Problem]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Read every list file that a rule names, once: those of names, those of prefixes."""
     names: dict[str, tuple[str, ...]] = {}
+    prefixes: dict[str, tuple[str, ...]] = {}
     for index, rule in enumerate(policy.rules):
-        for key in ("dns", "http_host", "sni"):
-            wanted: NameSet | None = getattr(rule.match, key)
-            for name in wanted.lists if wanted else ():
-                path = folder / name
-                if name in names:
-                    continue
-                if not path.is_file():
-                    place = ("rules", index, "match", key, "lists")
-                    problems.append(document.problem(place, f"no such list `{name}`", f"put it at {path}"))
-                    continue
-                names[name] = _read_list(path, problems)
-    return names
+        for match in rule.match.walk():
+            for key in NAME_KEYS:
+                wanted: NameSet | None = getattr(match, key)
+                for name in wanted.lists if wanted else ():
+                    path = _find_list(document, ("rules", index, "match", key, "lists"), name, folders, problems)
+                    if name not in names and path is not None:
+                        names[name] = _read_list(path, problems)
+            for name in match.address_lists:
+                path = _find_list(document, ("rules", index, "match", "address_lists"), name, folders, problems)
+                if name not in prefixes and path is not None:
+                    try:
+                        prefixes[name] = read_prefixes(path)
+                    except InputError as error:
+                        problems += error.problems
+    return names, prefixes
+
+
+def _find_list(
+    document: Document, place: tuple[str | int, ...], name: str, folders: Sequence[Path], problems: list[Problem]
+) -> Path | None:
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    problems.append(document.problem(place, f"no such list `{name}`", f"put it at {folders[0] / name}"))
+    return None
+
+
+def _read_geography(policy: Policy, folders: Sequence[Path], problems: list[Problem]) -> GeoTable | None:
+    if not any(match.countries or match.networks for rule in policy.rules for match in rule.match.walk()):
+        return None
+    for folder in folders:
+        if (folder / _GEOGRAPHY).is_file():
+            try:
+                return GeoTable.read(folder / _GEOGRAPHY)
+            except InputError as error:
+                problems += error.problems
+    return None
 
 
 def _read_list(path: Path, problems: list[Problem]) -> tuple[str, ...]:
@@ -361,16 +261,36 @@ def _reference_problems(
         if rule.name in seen:
             problems.append(document.problem((*place, "name"), f"two rules are named `{rule.name}`", "rename one"))
         seen.add(rule.name)
-        acts_on_packet = rule.action.drop or rule.action.throttle or rule.action.delay is not None
-        if policy.placement == "on-path" and acts_on_packet:
+        drops = rule.residual is not None and rule.residual.reaction == "drop"
+        if policy.placement == "on-path" and (rule.action.needs_the_path or drops):
             what = "an on-path censor can't drop, delay or throttle"
             problems.append(document.problem((*place, "action"), what, "write `placement: in-path`"))
-        for position, address in enumerate(rule.match.addresses):
-            if not _is_prefix(address) and groups is not None and address not in groups:
-                where = (*place, "match", "addresses", position)
-                known = ", ".join(sorted(groups)) or "none"
-                problems.append(document.problem(where, f"no address or group `{address}`", f"groups: {known}"))
+        for match in rule.match.walk():
+            problems += _match_problems(document, (*place, "match"), match, groups)
     return problems
+
+
+def _match_problems(
+    document: Document, place: tuple[str | int, ...], match: Match, groups: Mapping[str, tuple[str, ...]] | None
+) -> list[Problem]:
+    problems: list[Problem] = []
+    for position, address in enumerate(match.addresses):
+        if not is_prefix(address) and groups is not None and address not in groups:
+            known = ", ".join(sorted(groups)) or "none"
+            where = (*place, "addresses", position)
+            problems.append(document.problem(where, f"no address or group `{address}`", f"groups: {known}"))
+    for position, protocol in enumerate(match.looks_like):
+        if protocol not in PROTOCOLS:
+            near = difflib.get_close_matches(protocol, PROTOCOLS, 1)
+            mend = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(PROTOCOLS))}"
+            problems.append(document.problem((*place, "looks_like", position), f"no protocol `{protocol}`", mend))
+    return problems
+
+
+def _is_plain(match: Match) -> bool:
+    """Say whether a match asks for nothing but protocol, ports and addresses."""
+    kernel = {"protocol", "ports", "addresses", "address_lists", "everything"}
+    return not match.model_fields_set - kernel
 
 
 def _may_meet(one: Match, other: Match) -> bool:
@@ -385,15 +305,7 @@ def _may_meet(one: Match, other: Match) -> bool:
 
 def _reach(match: Match) -> tuple[str | None, tuple[tuple[int, int], ...]]:
     if match.dns is not None:
-        return "udp", ((53, 53),)
+        return None, ((53, 53),)
     if match.http_host is not None or match.sni is not None:
         return "tcp", match.ports
     return match.protocol, match.ports
-
-
-def _is_prefix(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True

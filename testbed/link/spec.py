@@ -6,27 +6,12 @@ beside it; what the kernel backend can't honour it refuses (`kernel.shape_comman
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from testbed.documents import Strict
-from testbed.units import Duration, Fraction, Rate, Size, parse_duration, parse_size
-
-_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
-
-
-def _time_of_day(value: object) -> float:
-    if isinstance(value, float):
-        return value
-    match = _CLOCK.fullmatch(str(value))
-    if match is None:
-        raise ValueError(f"{value!r} is not a time of day; write it like `18:00`")
-    return int(match[1]) * 3600.0 + int(match[2]) * 60.0
-
-
-TimeOfDay = Annotated[float, BeforeValidator(_time_of_day)]
+from testbed.units import Duration, Fraction, Rate, Size, TimeOfDay, parse_duration, parse_size
 
 
 class GilbertElliott(Strict):

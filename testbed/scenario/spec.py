@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 from testbed.documents import Strict
 from testbed.link.load import load_link
-from testbed.link.spec import LinkSpec, TimeOfDay
+from testbed.link.spec import LinkSpec
 from testbed.scenario.params import Kind
 from testbed.scenario.topology import GROUPS, Provider, TopologyShape, provider_box
-from testbed.units import Duration
+from testbed.units import Duration, TimeOfDay
 
 Verdict = Literal["ok", "slow", "blocked"]
 _BOUND = re.compile(r"\s*(<=|>=|<|>|==)\s*(-?[0-9]+(?:\.[0-9]+)?)\s*")

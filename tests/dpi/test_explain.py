@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from testbed import shipped
+from testbed.dpi.action import Action
 from testbed.dpi.explain import Explanation, as_lines, describe, explain, line_of, overblocked
 from testbed.dpi.names import NameIndex, read_list
-from testbed.dpi.policy import Action, load_policy
+from testbed.dpi.policy import load_policy
 
 WELL_KNOWN = [
     name for _, name in read_list((shipped.folder("policies") / "lists" / "well-known.txt").read_text().splitlines())
@@ -42,7 +43,7 @@ def test_a_name_is_explained_for_each_way_of_asking() -> None:
 def test_what_only_one_list_holds_is_told(tmp_path: Path) -> None:
     policy = load_policy("tm-2022")
     lines = as_lines("cdn.sstatic.net", policy, explained("tm-2022", "cdn.sstatic.net"))
-    assert lines[-1] == "HTTP: no rule hits cdn.sstatic.net"
+    assert lines[-1] == "HTTP, HTTP/3: no rule hits cdn.sstatic.net"
 
 
 def test_the_slip_of_2021_hits_reddit_and_microsoft(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""Named sets of flaws: how a given censor follows connections and reads bytes. A policy takes one by `preset: NAME`.
+
+`tm-2021`, `tm-2022`  facts/turkmenistan.md §1 and its evasion table (Nourin et al. 2023)
+`gfw`                 full reassembly, nothing verified, torn down by any RST (Wang et al. 2017, Bock et al. 2019; G)
+`strict`              verifies and reassembles all it can: the censor that no published trick should fool
+`geneva-1` … `-11`    the mock censors of Bock et al. 2019, from the behaviour of their published code, flaws included;
+                      with `geneva-0`, which looks at nothing twice and follows nothing (their dummy), thirteen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Preset = Mapping[str, Mapping[str, Any]]
+
+_TM_2022: Preset = {
+    "parser": {
+        "dns_max_count": 25, "reassembly": "none", "http_leading_newline": False, "http_space_after_version": False,
+        "http_space_before_host": False, "http_longest_host": 256, "verify_checksum": False,
+    },
+    "tracking": {"teardown": {"flags": ("R", "RA"), "checks": "4-tuple", "effect": "blind", "before_entry": True}},
+}  # fmt: skip
+_TOLERANT = {"http_leading_newline": True, "http_space_after_version": True, "http_space_before_host": True,
+             "http_longest_host": 8192}  # fmt: skip
+_ONE_SYN: dict[str, Any] = {
+    "entries": "one", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore", "sequence": "exact",
+    "teardown": {"flags": ()},
+}  # fmt: skip
+_ONE_TORN: dict[str, Any] = {"entries": "one", "without_entry": "inspect"}
+_MANY_EXACT: dict[str, Any] = {
+    "entries": "many", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore", "sequence": "exact",
+}  # fmt: skip
+_CAREFUL_RESYNC: dict[str, Any] = {
+    "sender": "client", "checks": "sequence", "before_entry": False, "effect": "resync",
+}  # fmt: skip
+
+PRESETS: Mapping[str, Preset] = {
+    "tm-2021": _TM_2022,
+    "tm-2022": _TM_2022,
+    "gfw": {
+        "parser": {
+            "reassembly": "first-wins", "fragments": "first", "inspects": "client", "verify_data_offset": False,
+            "tls_join_records": False, "packets_inspected": 32, **_TOLERANT,
+        },
+        "tracking": {
+            "opens": ("syn", "syn-ack"), "without_entry": "ignore",
+            "teardown": {"flags": ("R", "RA"), "checks": "4-tuple", "effect": "blind", "before_entry": False},
+        },
+    },
+    "strict": {
+        "parser": {
+            "reassembly": "last-wins", "fragments": "last", "tls_join_records": True, "verify_checksum": True,
+            "verify_ttl": True, "verify_ack": True, "verify_md5": True, "packets_inspected": 64, "dns_over_tcp": True,
+            **_TOLERANT,
+        },
+        "tracking": {
+            "without_entry": "inspect",
+            "teardown": {"checks": "sequence", "checksum": True, "before_entry": False, "effect": "forget"},
+        },
+    },
+    "geneva-0": {"parser": {}, "tracking": {"opens": (), "without_entry": "ignore"}},
+    "geneva-1": {"parser": {}, "tracking": _ONE_SYN},
+    "geneva-2": {"parser": {}, "tracking": _ONE_SYN},
+    "geneva-3": {"parser": {}, "tracking": _ONE_SYN},
+    "geneva-4": {"parser": {}, "tracking": {**_ONE_SYN, "opens": ("syn", "ack"), "renews": ("syn", "ack")}},
+    "geneva-5": {"parser": {}, "tracking": _ONE_SYN},
+    "geneva-6": {
+        "parser": {}, "tracking": {**_ONE_TORN, "teardown": {"flags": ("R", "RA", "F"), "checks": "nothing"}},
+    },
+    "geneva-7": {
+        "parser": {},
+        "tracking": {**_ONE_TORN, "teardown": {"flags": ("R", "RA", "F"), "checks": "4-tuple", "before_entry": False}},
+    },
+    "geneva-8": {
+        "parser": {},
+        "tracking": {
+            **_ONE_TORN, "opens": ("syn",),
+            "teardown": {"flags": ("R", "F"), "checks": "sequence", "before_entry": False},
+        },
+    },
+    "geneva-8b": {
+        "parser": {},
+        "tracking": {
+            **_MANY_EXACT,
+            "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "RA"), "effect": "forget"},
+        },
+    },
+    "geneva-9": {
+        "parser": {},
+        "tracking": {
+            **_MANY_EXACT, "entries": "one", "renews": (), "without_entry": "inspect",
+            "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F")},
+        },
+    },
+    "geneva-10": {
+        "parser": {"verify_checksum": True},
+        "tracking": {
+            **_MANY_EXACT, "resync_inspects": False, "resync_takes": "expected",
+            "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F")},
+        },
+    },
+    "geneva-11": {
+        "parser": {"verify_checksum": True},
+        "tracking": {
+            **_MANY_EXACT, "opens": ("syn", "ack"), "renews": ("syn", "ack"), "resync_inspects": False,
+            "resync_takes": "expected", "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "RA", "F", "FA")},
+        },
+    },
+}  # fmt: skip

@@ -1,0 +1,248 @@
+"""What the censor sees in one packet: header fields read at once, contents when first asked for and then kept.
+
+Whatever the number of rules that ask, each part is parsed once a packet.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from testbed.dpi.parser import Parser
+from testbed.wire import dns, http, ip, quic, tcp, tls, udp
+from testbed.wire.quic_packet import Packet, packets
+
+if TYPE_CHECKING:
+    from testbed.dpi.compiled import CompiledPolicy
+    from testbed.dpi.flow import Flow
+    from testbed.dpi.volume import Volumes
+
+_v4_tcp = struct.Struct("!HH4sBB2x4s4sHHIIBBH").unpack_from
+_v4_udp = struct.Struct("!HH4sBB2x4s4sHHH").unpack_from
+_PLAIN_V4 = 0x45
+
+
+class Sight:
+    """One packet of a flow. `data` is what content rules look at: its payload, or the stream it continues."""
+
+    raw: bytes
+    version: int
+    src: bytes
+    dst: bytes
+    proto: int
+    ttl: int
+    key: bytes
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    header_len: int
+    payload: bytes
+    total_len: int
+    is_fragment: bool
+
+    flow: Flow
+    from_client: bool
+    from_inside: bool
+    now: float
+    data: bytes
+    compiled: CompiledPolicy
+    volumes: Volumes
+
+    @property
+    def has_ports(self) -> bool:
+        """Say whether this is a whole TCP or UDP header."""
+        return self.proto in (ip.TCP, ip.UDP) and not self.is_fragment
+
+    @cached_property
+    def checksum_ok(self) -> bool:
+        """Whether the TCP checksum is right; a packet captured in part is taken at its word."""
+        packet = ip.parse(self.raw, cut=True)
+        return packet.is_cut or tcp.checksum_ok(packet)
+
+    @property
+    def tcp_option_kinds(self) -> tuple[int, ...]:
+        """The kinds of the TCP options, in order."""
+        at = self.header_len
+        return tcp.parse_options(self.raw[at + 20 : at + (self.raw[at + 12] >> 4) * 4]).kinds
+
+    @cached_property
+    def query(self) -> dns.Query | None:
+        """The DNS question of a message to port 53."""
+        message = self.data
+        if self.dport != 53 or not message:
+            return None
+        parser = self.compiled.policy.parser
+        if self.proto == ip.TCP:
+            if not parser.dns_over_tcp or len(message) < 2:
+                return None
+            message = message[2:]
+        try:
+            found = dns.parse_query(message, parser.dns_max_count)
+        except ValueError:
+            return None
+        return None if found.is_response else found
+
+    @cached_property
+    def request(self) -> http.Request | None:
+        """The HTTP request that the data begins with."""
+        if self.proto != ip.TCP or not self.data:
+            return None
+        return http.parse_request(self.data, self.compiled.http)
+
+    @property
+    def http_host(self) -> str | None:
+        """The host of that request."""
+        request = self.request
+        return request.host if request is not None else None
+
+    @cached_property
+    def sni(self) -> str | None:
+        """The server name of the ClientHello that the data begins with.
+
+        A censor that reads packets one by one finds it in the first packet of a large hello too, if it stands there.
+        """
+        data = self.data
+        if self.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
+            return None
+        try:
+            return tls.server_name(data, join_records=self.compiled.policy.parser.tls_join_records)
+        except tls.NeedMore:
+            return tls.sni_of_beginning(data)
+        except ValueError:
+            return None
+
+    @cached_property
+    def hello(self) -> tls.ClientHello | None:
+        """The whole ClientHello that the data begins with, or that this datagram completes in QUIC."""
+        if self.proto == ip.UDP:
+            return self.quic_hello
+        data = self.data
+        if self.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
+            return None
+        try:
+            return tls.client_hello(data, join_records=self.compiled.policy.parser.tls_join_records)
+        except ValueError:
+            return None
+
+    @cached_property
+    def quic_hello(self) -> tls.ClientHello | None:
+        """The ClientHello that this datagram completes in QUIC Initials, decrypted."""
+        if self.proto != ip.UDP or not quic.is_long_header(self.payload):
+            return None
+        deep = self.flow.more()
+        if deep.quic is None:
+            deep.quic = quic.InitialCollector(self.compiled.quic)
+        found: tls.ClientHello | None = deep.quic.feed(self.payload, from_client=self.from_client)
+        return found
+
+    @property
+    def quic_sni(self) -> str | None:
+        """The server name of that ClientHello."""
+        hello = self.quic_hello
+        return hello.sni if hello is not None else None
+
+    @cached_property
+    def quic_packet(self) -> Packet | None:
+        """The first packet of a datagram with a QUIC long header, not decrypted."""
+        if self.proto != ip.UDP or not quic.is_long_header(self.payload):
+            return None
+        try:
+            return next(iter(packets(self.payload)), None)
+        except ValueError:
+            return None
+
+    @property
+    def name(self) -> str:
+        """The name that this packet is about, whatever the protocol; empty if there is none."""
+        query = self.query
+        return (query.qname if query is not None else self.http_host or self.sni or self.quic_sni) or ""
+
+    @property
+    def text(self) -> str:
+        """The packet's flow: `tcp 100.64.1.1:40000 > 198.19.3.4:443`."""
+        source, target = ip.address_text(self.src), ip.address_text(self.dst)
+        if not self.has_ports:
+            return f"ip/{self.proto} {source} > {target}"
+        name = "tcp" if self.proto == ip.TCP else "udp"
+        return f"{name} {source}:{self.sport} > {target}:{self.dport}"
+
+
+def http_knobs(parser: Parser) -> http.Knobs:
+    """Return the part of a parser specification that HTTP needs."""
+    return http.Knobs(
+        parser.http_leading_newline, parser.http_space_after_version, parser.http_space_before_host,
+        parser.http_longest_host,
+    )  # fmt: skip
+
+
+def quic_knobs(parser: Parser) -> quic.QuicKnobs:
+    """Return the part of a parser specification that QUIC needs."""
+    frames = {"padding": quic.PADDING, "ping": quic.PING}
+    return quic.QuicKnobs(
+        versions=frozenset(parser.quic_versions), join=parser.quic_join,
+        gives_up_before_crypto=frozenset(frames[name] for name in parser.quic_gives_up_before_crypto),
+    )  # fmt: skip
+
+
+def see(raw: bytes, *, strict_offset: bool = True) -> Sight:
+    """Read the headers of a packet; `ValueError` if they are broken. One captured in part ends early."""
+    if len(raw) >= 40 and raw[0] == _PLAIN_V4 and not (raw[6] & 0x3F or raw[7]):
+        proto = raw[9]
+        if proto == ip.TCP:
+            _, total, _, ttl, _, src, dst, sport, dport, seq, ack, offset, flags, window = _v4_tcp(raw)
+            start = 20 + (offset >> 4) * 4
+            if 40 <= start <= total <= len(raw):
+                sight = Sight()
+                sight.raw, sight.version, sight.src, sight.dst, sight.proto, sight.ttl = raw, 4, src, dst, 6, ttl
+                sight.key, sight.sport, sight.dport, sight.seq, sight.ack = raw[12:24], sport, dport, seq, ack
+                sight.flags, sight.window, sight.header_len, sight.payload = flags, window, 20, raw[start:total]
+                sight.total_len, sight.is_fragment = total, False
+                return sight
+        elif proto == ip.UDP:
+            _, total, _, ttl, _, src, dst, sport, dport, length = _v4_udp(raw)
+            if 28 <= 20 + length <= total <= len(raw):
+                sight = Sight()
+                sight.raw, sight.version, sight.src, sight.dst, sight.proto, sight.ttl = raw, 4, src, dst, 17, ttl
+                sight.key, sight.sport, sight.dport, sight.seq, sight.ack = raw[12:24], sport, dport, 0, 0
+                sight.flags, sight.window, sight.header_len, sight.payload = 0, 0, 20, raw[28 : 20 + length]
+                sight.total_len, sight.is_fragment = total, False
+                return sight
+    return _see_carefully(raw, strict_offset)
+
+
+def _see_carefully(raw: bytes, strict_offset: bool) -> Sight:
+    """Read what is not a plain IPv4 packet with TCP or UDP inside."""
+    packet = ip.parse(raw, cut=True)
+    sight = Sight()
+    sight.raw, sight.version, sight.src, sight.dst = bytes(packet.raw), packet.version, packet.src, packet.dst
+    sight.proto, sight.ttl, sight.header_len, sight.total_len = (
+        packet.proto, packet.ttl, packet.header_len, packet.total_len,
+    )  # fmt: skip
+    sight.is_fragment = packet.is_fragment
+    sight.sport = sight.dport = sight.seq = sight.ack = sight.flags = sight.window = 0
+    sight.payload = b""
+    if not packet.is_fragment:
+        if packet.proto == ip.TCP:
+            segment = _segment(packet.payload, strict_offset)
+            sight.sport, sight.dport, sight.seq, sight.ack = segment.sport, segment.dport, segment.seq, segment.ack
+            sight.flags, sight.window, sight.payload = segment.flags, segment.window, bytes(segment.payload)
+        elif packet.proto == ip.UDP:
+            datagram = udp.parse(packet.payload, cut=True)
+            sight.sport, sight.dport, sight.payload = datagram.sport, datagram.dport, bytes(datagram.payload)
+        else:
+            sight.payload = bytes(packet.payload)
+    sight.key = packet.src + packet.dst + struct.pack("!HH", sight.sport, sight.dport)
+    return sight
+
+
+def _segment(data: memoryview, strict_offset: bool) -> tcp.Segment:
+    """Read a segment; a careless censor takes an impossible data offset for the usual one."""
+    if not strict_offset and len(data) >= 20 and not 5 <= data[12] >> 4 <= len(data) // 4:
+        plain = bytearray(data)
+        plain[12] = 0x50 | plain[12] & 0x0F
+        data = memoryview(bytes(plain))
+    return tcp.parse(data)

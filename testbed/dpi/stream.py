@@ -1,0 +1,62 @@
+"""One side's TCP stream as a censor puts it together: not at all careful, in order only, or in full with overlaps.
+
+Bounded: no more than `longest` bytes are kept, and a segment further ahead than that is not believed.
+"""
+
+from __future__ import annotations
+
+_HALF, _MASK = 1 << 31, 0xFFFFFFFF
+
+
+class Stream:
+    """The bytes so far. `base` is the sequence number of the first byte."""
+
+    __slots__ = ("_data", "_known", "base", "longest")
+
+    def __init__(self, base: int, longest: int) -> None:
+        self.base, self.longest = base & _MASK, longest
+        self._data = bytearray()
+        self._known: list[tuple[int, int]] = []
+        """Which parts are filled: sorted, apart from each other."""
+
+    @property
+    def content(self) -> bytes:
+        """The contiguous bytes from the start."""
+        end = self._known[0][1] if self._known and self._known[0][0] == 0 else 0
+        return bytes(self._data[:end])
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number that would continue the contiguous bytes."""
+        end = self._known[0][1] if self._known and self._known[0][0] == 0 else 0
+        return (self.base + end) & _MASK
+
+    def add(self, seq: int, payload: bytes, mode: str) -> bytes:
+        """Take a segment in one of the modes of `Parser.reassembly`; return the contiguous bytes."""
+        at = (seq - self.base) & _MASK
+        if at >= _HALF:  # begins before the stream: the part inside counts
+            payload = payload[_MASK + 1 - at :]
+            at = 0
+        if mode == "in-order" and at != (self._known[0][1] if self._known else 0):
+            return self.content
+        payload = payload[: max(0, self.longest - at)]
+        if payload:
+            self._fill(at, payload, last_wins=mode == "last-wins")
+        return self.content
+
+    def _fill(self, at: int, payload: bytes, *, last_wins: bool) -> None:
+        end = at + len(payload)
+        if len(self._data) < end:
+            self._data.extend(bytes(end - len(self._data)))
+        kept = [] if last_wins else [(low, high) for low, high in self._known if low < end and at < high]
+        saved = [(low, bytes(self._data[low:high])) for low, high in kept]
+        self._data[at:end] = payload
+        for low, content in saved:
+            self._data[low : low + len(content)] = content
+        merged: list[tuple[int, int]] = []
+        for low, high in sorted([*self._known, (at, end)]):
+            if merged and low <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+            else:
+                merged.append((low, high))
+        self._known = merged
