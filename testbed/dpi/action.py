@@ -46,7 +46,9 @@ class Late(Strict):
     """When an injected packet leaves, counted from the offending one."""
 
     after: Duration = 0.0
+    """Seconds after the offending packet, at least."""
     spread: Duration = 0.0
+    """At most so much later, drawn by the seed."""
 
 
 class Reset(Late):
@@ -75,7 +77,9 @@ class Unreachable(Late):
     """An ICMP error that quotes the offending packet (RFC 792, RFC 4443)."""
 
     to: Literal["sender", "peer", "both"] = "sender"
+    """Who gets it: the sender of the offending packet, its peer, or both."""
     code: Literal["net", "host", "port", "prohibited"] = "prohibited"
+    """What is said to be unreachable; `prohibited`: communication administratively prohibited."""
 
 
 class DnsAnswer(Late):
@@ -87,12 +91,16 @@ class DnsAnswer(Late):
 
     a: Addresses4 = ()
     aaaa: Addresses6 = ()
+    """The forged IPv6 address, or a pool; what an AAAA question gets."""
     cname: str | None = None
+    """A name that the answer points to instead of an address."""
     rcode: Literal["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused"] = "noerror"
+    """The response code; with any but `noerror` there is no record."""
     ttl: Duration = 300.0
     count: int = Field(default=1, ge=1, le=8)
     """Answers sent, each with its own draw from the pool (China has three injectors in parallel)."""
     authoritative: bool = False
+    """Whether the answer claims to be authoritative (AA)."""
     other_types: Literal["a", "empty", "pass"] = "a"
     """What a question of a type we have no record for gets: the A record all the same (I, facts §1), none, silence."""
     drop_query: bool = False
@@ -112,9 +120,11 @@ class BlockPage(Late):
 
     status: int = Field(default=403, ge=100, le=599)
     reason: str = "Forbidden"
+    """The reason phrase behind the status."""
     headers: tuple[str, ...] = ()
     """Further header lines, `Name: value`."""
     location: str | None = None
+    """Where a redirect leads; sets the status to 302 unless another is given."""
     body: str = "<html><body><h1>Access denied</h1></body></html>\n"
     rst_peer: bool = False
     """The server's end is reset, so that its own answer doesn't follow."""
@@ -141,13 +151,16 @@ class Throttle(Strict):
     burst: Size = 16000
     mode: Literal["police", "shape"] = "police"
     key: Literal["flow", "name", "host"] = "flow"
+    """What has a bucket of its own: each flow, each name asked for, each inside host."""
 
 
 class Freeze(Strict):
     """A flow passes until a number of bytes or packets has crossed, then falls silent for good (Russia 2025)."""
 
     after_bytes: Size | None = None
+    """Payload bytes that pass first."""
     after_packets: int | None = Field(default=None, ge=1)
+    """Data packets that pass first."""
     sender: Literal["server", "client", "both"] = "server"
     """Whose bytes are counted and stopped."""
 
@@ -162,9 +175,13 @@ class Impair(Strict):
     """A flow made bad without being cut: extra delay, a share of packets lost, a share with a byte flipped."""
 
     delay: Duration = 0.0
+    """How much later every packet leaves."""
     spread: Duration = 0.0
+    """At most so much later again, drawn for each packet."""
     loss: Fraction = 0.0
+    """The share of packets that is dropped."""
     corrupt: Fraction = 0.0
+    """The share of packets with data of which one byte is flipped, checksum left as it was."""
 
     @model_validator(mode="after")
     def _something(self) -> Impair:
@@ -177,7 +194,9 @@ class Ban(Strict):
     """Every packet to or from an address is dropped for a time."""
 
     address: Literal["server", "client"] = "server"
+    """Whose address is banned."""
     lasts: Duration = 86400.0
+    """For how long."""
 
 
 class Intercept(Strict):
@@ -191,11 +210,13 @@ class Probe(Strict):
     """Active probing: the censor connects to the suspect server, and bans it if it answers like a proxy."""
 
     after: Duration = 0.5
+    """When the probes are sent, counted from the suspicious packet."""
     sends: tuple[Literal["random", "replay", "http", "tls", "nothing"], ...] = ("random", "http", "tls")
     """What each probing connection sends first."""
     proxy_if: Literal["silent", "any-data", "never"] = "silent"
     """`silent`: it accepts connections and answers none of the probes (a server that only talks to those who know)."""
     ban: Duration = 43200.0
+    """How long a server that was found out is banned."""
 
 
 _WITH_DEFAULTS = ("rst", "icmp", "dns_answer", "block_page", "tls_alert", "ban", "intercept", "probe")

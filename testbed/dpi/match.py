@@ -105,21 +105,28 @@ class HttpMatch(Strict):
     """Of an HTTP/1 request: its method, the texts in its target (`url`) or in the whole of it (`keyword`)."""
 
     methods: tuple[str, ...] = ()
+    """Any of these methods; empty: any."""
     url: tuple[str, ...] = ()
+    """Any of these texts in the target, letters of either case."""
     keyword: tuple[str, ...] = ()
+    """Any of these texts anywhere in the request, letters of either case."""
 
 
 class TlsMatch(Strict):
     """Of a ClientHello, over TCP or in a QUIC Initial: presence of extensions, ALPN, versions, fingerprints."""
 
     has_sni: bool | None = None
+    """Whether it names a server."""
     ech: bool | None = None
+    """Whether it carries Encrypted Client Hello, extension 0xfe0d (GREASE looks the same)."""
     esni: bool | None = None
+    """Whether it carries the older encrypted name, extension 0xffce."""
     alpn: tuple[str, ...] = ()
     """Any of these offered."""
     ja3: tuple[str, ...] = ()
     """MD5 of the JA3 string."""
     ja4: tuple[str, ...] = ()
+    """JA4 in its usual form, `t13d1516h2_8daaf6152771_b186095e22b6`."""
     shortest: int | None = None
     """Bytes of the ClientHello at least."""
 
@@ -130,14 +137,18 @@ class QuicMatch(Strict):
     versions: tuple[int, ...] = ()
     """As numbers: 1, 0x6b3343cf. Empty: any."""
     kinds: tuple[Literal["initial", "0rtt", "handshake", "retry", "version-negotiation"], ...] = ("initial",)
+    """Any of these packet types; empty: any."""
     empty_dcid: bool | None = None
+    """Whether the destination connection ID is empty."""
 
 
 class Bounds(Strict):
     """A number between two bounds."""
 
     least: float | None = None
+    """The lower bound, itself included."""
     most: float | None = None
+    """The upper bound, itself included."""
 
     def hold(self, value: float) -> bool:
         """Say whether a value lies between."""
@@ -165,7 +176,9 @@ class Volume(Strict):
     over: Size
     """More than this within `window`. With `up_to`, each address has a limit of its own between the two."""
     up_to: Size | None = None
+    """The highest limit that is drawn for an address."""
     window: Literal["day", "ever"] = "day"
+    """Over which time bytes are added up: one day (UTC), or since the censor began."""
     batches: tuple[TimeOfDay, ...] = ()
     """Times of day (UTC) at which new verdicts take effect; empty: at once."""
 
@@ -174,7 +187,9 @@ class Clock(Strict):
     """A time of day, in the emulated country (`from` may be after `to`: over midnight)."""
 
     start: TimeOfDay = Field(alias="from")
+    """When it begins."""
     end: TimeOfDay = Field(alias="to")
+    """When it ends."""
 
     def holds(self, now: float) -> bool:
         """Say whether a Unix time falls inside."""

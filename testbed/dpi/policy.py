@@ -7,7 +7,7 @@ may claim only what a source supports. What nobody has measured is marked `U` an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +72,7 @@ class Policy(Strict):
     """The address groups of the scenario; filled in by `load_policy`."""
     geography: Any = Field(default=None, exclude=True)
     """The `GeoTable` behind `countries` and `networks`; filled in by `load_policy`."""
-    plugins: Mapping[str, Callable[..., Any]] = Field(default={}, exclude=True)
+    plugins: Mapping[str, Any] = Field(default={}, exclude=True)
     """What plug-in matchers stand for; filled in only where the user allows plug-ins."""
 
     @model_validator(mode="before")

@@ -24,7 +24,9 @@ class Hours(Strict):
     """Another probability at a time of day."""
 
     clock: Clock
+    """When."""
     probability: Fraction
+    """What counts then."""
 
 
 class Rule(Strict):

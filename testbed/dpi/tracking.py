@@ -75,7 +75,9 @@ class Teardown(Strict):
     """Which segments make the censor lose a flow, how carefully they are checked, and what it does then."""
 
     flags: tuple[Literal["R", "RA", "F", "FA"], ...] = ("R", "RA")
+    """The flags of such a segment; empty: nothing tears a flow down."""
     sender: Literal["either", "client", "server"] = "either"
+    """Whose segments count."""
     checks: Literal["nothing", "addresses", "4-tuple", "sequence"] = "4-tuple"
     """What must fit: nothing (any such segment of anybody blinds it for all), both addresses, the 4-tuple, the 4-tuple
     and the exact sequence number."""
@@ -84,6 +86,7 @@ class Teardown(Strict):
     before_entry: bool = True
     """It counts even where the table holds nothing yet (`RST before SYN`)."""
     effect: Literal["blind", "forget", "resync"] = "blind"
+    """What becomes of the entry, as in the table above."""
 
 
 class Tracking(Strict):
@@ -96,6 +99,7 @@ class Tracking(Strict):
     renews: tuple[Opener, ...] = ()
     """Segments that give a tracked flow a new sequence number."""
     without_entry: Literal["inspect", "ignore"] = "inspect"
+    """What happens to data of a flow that the table doesn't hold."""
     sequence: Literal["any", "exact"] = "any"
     """`exact`: only a segment that continues the sequence is inspected."""
     teardown: Teardown = Teardown()
