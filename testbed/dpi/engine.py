@@ -67,7 +67,7 @@ class Engine:
         keep = policy.parser.fragments
         if keep == "ignored":
             self._fragments = None
-        elif self._fragments is None or self._fragments.spec.overlap != keep:
+        elif self._fragments is None or self._fragments.knobs.overlap != keep:
             self._fragments = Fragments(FragmentKnobs(overlap=keep))
 
     @property

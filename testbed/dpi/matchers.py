@@ -19,7 +19,7 @@ from testbed.dpi.flow import Flow
 from testbed.dpi.match import Bounds, FirstPackets, HttpMatch, Match, QuicMatch, Signature, TlsMatch
 from testbed.dpi.names import NameIndex
 from testbed.dpi.sight import Sight
-from testbed.wire import ip, ja
+from testbed.wire import http, ip, ja
 
 Evidence = dict[str, Any]
 Passing = Callable[[Sight], Evidence | None]
@@ -199,9 +199,11 @@ def _sender(sender: str) -> Passing:
 
 def _contents(match: Match, given: Surroundings) -> list[Passing]:
     tests: list[Passing] = []
-    for key, part in (("http_host", "http_host"), ("sni", "sni"), ("quic_sni", "quic_sni")):
+    if match.http_host is not None:
+        tests.append(_hosted(given.index_of(match, "http_host")))
+    for key in ("sni", "quic_sni"):
         if getattr(match, key) is not None:
-            tests.append(_named(part, given.index_of(match, key)))
+            tests.append(_named(key, given.index_of(match, key)))
     if match.dns is not None or match.dns_types:
         tests.append(_question(match, given))
     if match.http is not None:
@@ -239,6 +241,17 @@ def _named(part: str, index: NameIndex) -> Passing:
     return test
 
 
+def _hosted(index: NameIndex) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        for name in sight.http_hosts:
+            pattern = index.find(name)
+            if pattern is not None:
+                return {"http_host": name, "pattern": pattern}
+        return None
+
+    return test
+
+
 def _question(match: Match, given: Surroundings) -> Passing:
     index = given.index_of(match, "dns") if match.dns is not None else None
     types = set(match.dns_types)
@@ -262,9 +275,8 @@ def _http(wanted: HttpMatch) -> Passing:
     methods = {method.upper() for method in wanted.methods}
     url, keyword = (tuple(text.lower() for text in texts) for texts in (wanted.url, wanted.keyword))
 
-    def test(sight: Sight) -> Evidence | None:
-        request = sight.request
-        if request is None or (methods and request.method not in methods):
+    def one(request: http.Request, sight: Sight) -> Evidence | None:
+        if methods and request.method not in methods:
             return None
         found: Evidence = {"method": request.method, "target": request.target[:200]}
         for texts, where, name in ((url, request.target, "url"), (keyword, sight.data.decode("latin-1"), "keyword")):
@@ -275,7 +287,7 @@ def _http(wanted: HttpMatch) -> Passing:
                 found[name] = hit
         return found
 
-    return test
+    return lambda sight: next((found for each in sight.requests if (found := one(each, sight)) is not None), None)
 
 
 def _tls(wanted: TlsMatch) -> Passing:

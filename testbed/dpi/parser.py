@@ -22,9 +22,47 @@ class Parser(Strict):
     dns_over_tcp: bool = False
     """Questions over TCP port 53 are read too."""
     http_leading_newline: bool = False
+    """A newline before the method is skipped."""
     http_space_after_version: bool = False
+    """White space between the version and the line's end is skipped, newlines too."""
     http_space_before_host: bool = False
+    """White space other than one blank before the host value is skipped, newlines too."""
     http_longest_host: int = 256
+    """A host value of more bytes, padding included, is not looked at."""
+    http_leading_space: bool = False
+    """Blanks and tabs before the method are skipped."""
+    http_several_spaces: bool = False
+    """Method, target and version may be kept apart by several blanks or tabs."""
+    http_lower_case_method: bool = False
+    """`get` is GET."""
+    http_any_method: bool = False
+    """Any word is a method; else only those of `methods`."""
+    http_any_version: bool = False
+    """A version other than 1.0 and 1.1 is taken, such as `HTTP/2.0` or `HTTP/9.9`."""
+    http_no_version: bool = False
+    """A request without a version is taken (HTTP/0.9)."""
+    http_bare_lf: bool = True
+    """A line may end without CR."""
+    http_bare_cr: bool = False
+    """A line may end without LF."""
+    http_space_before_colon: bool = False
+    """`Host : a` is a Host header."""
+    http_space_before_name: bool = False
+    """A header name may be indented."""
+    http_exact_name: bool = False
+    """Only `Host` is a Host header, not `hOsT`."""
+    http_folded_headers: bool = False
+    """A header goes on in the next line if that is indented (obs-fold, RFC 9112 §5.2)."""
+    http_duplicate_host: Literal["first", "last"] = "first"
+    """Which of several Host headers counts."""
+    http_whole_line: bool = False
+    """A Host header counts only once the end of its line is there."""
+    http_target_host: bool = False
+    """The host in an absolute target, or in CONNECT's, counts before that of the Host header (RFC 9112 §3.2.2)."""
+    http_host_without_request: bool = False
+    """A Host header counts behind any first line, as for a censor that searches packets for one."""
+    http_pipelined: bool = False
+    """Later requests in the same data are read as well (`parse_requests`)."""
     tls_join_records: bool = False
     """A ClientHello in several TLS records is put together."""
     quic_versions: tuple[int, ...] = (1, 0x6B3343CF)
@@ -35,7 +73,7 @@ class Parser(Strict):
     """Frames before the first CRYPTO frame that make the censor pass a packet over."""
     reassembly: Literal["none", "in-order", "first-wins", "last-wins"] = "none"
     """Of TCP segments: not at all, only those that come in order, or in any order, the first or last copy winning."""
-    fragments: Literal["ignored", "first", "last", "bsd", "linux", "bsd-right", "drop"] = "ignored"
+    fragments: Literal["ignored", "first-wins", "last-wins", "bsd", "linux", "bsd-right", "drop"] = "ignored"
     """Of IP fragments: judged by address alone, or put together, whose copy winning where they overlap."""
     packets_inspected: int = Field(default=16, ge=1)
     """Data packets of a flow that are looked at before it is left alone. U: default 16."""

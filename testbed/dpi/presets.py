@@ -21,8 +21,13 @@ _TM_2022: Preset = {
     },
     "tracking": {"teardown": {"flags": ("R", "RA"), "checks": "4-tuple", "effect": "blind", "before_entry": True}},
 }  # fmt: skip
-_TOLERANT = {"http_leading_newline": True, "http_space_after_version": True, "http_space_before_host": True,
-             "http_longest_host": 8192}  # fmt: skip
+_TOLERANT: Mapping[str, Any] = {
+    "http_leading_newline": True, "http_space_after_version": True, "http_space_before_host": True,
+    "http_longest_host": 8192, "http_leading_space": True, "http_several_spaces": True,
+    "http_lower_case_method": True, "http_any_method": True, "http_any_version": True, "http_space_before_colon": True,
+    "http_space_before_name": True, "http_folded_headers": True, "http_target_host": True, "http_pipelined": True,
+    "http_bare_cr": True,
+}  # fmt: skip
 _ONE_SYN: dict[str, Any] = {
     "entries": "one", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore", "sequence": "exact",
     "teardown": {"flags": ()},
@@ -40,7 +45,7 @@ PRESETS: Mapping[str, Preset] = {
     "tm-2022": _TM_2022,
     "gfw": {
         "parser": {
-            "reassembly": "first-wins", "fragments": "first", "inspects": "client", "verify_data_offset": False,
+            "reassembly": "first-wins", "fragments": "first-wins", "inspects": "client", "verify_data_offset": False,
             "tls_join_records": False, "packets_inspected": 32, **_TOLERANT,
         },
         "tracking": {
@@ -50,7 +55,7 @@ PRESETS: Mapping[str, Preset] = {
     },
     "strict": {
         "parser": {
-            "reassembly": "last-wins", "fragments": "last", "tls_join_records": True, "verify_checksum": True,
+            "reassembly": "last-wins", "fragments": "last-wins", "tls_join_records": True, "verify_checksum": True,
             "verify_ttl": True, "verify_ack": True, "verify_md5": True, "packets_inspected": 64, "dns_over_tcp": True,
             **_TOLERANT,
         },

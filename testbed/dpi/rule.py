@@ -20,7 +20,7 @@ class Evidence(Strict):
     note: str = ""
 
 
-class Hours(Strict):
+class TimedProbability(Strict):
     """Another probability at a time of day."""
 
     clock: Clock
@@ -40,7 +40,7 @@ class Rule(Strict):
     """Of a connection (or DNS query) being acted on."""
     drawn_per: Literal["connection", "client", "server"] = "connection"
     """What `probability` is drawn for: `client` makes a share of the inside hosts filtered, always the same ones."""
-    by_clock: tuple[Hours, ...] = ()
+    by_clock: tuple[TimedProbability, ...] = ()
     """Other probabilities by the time of day; the first that holds counts."""
     moment: Literal["any", "syn", "handshake", "data"] = "any"
     """Which packet of a TCP flow the rule waits for: any, the client's SYN, the one that completes the handshake, one

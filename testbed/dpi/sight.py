@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _v4_tcp = struct.Struct("!HH4sBB2x4s4sHHIIBBH").unpack_from
 _v4_udp = struct.Struct("!HH4sBB2x4s4sHHH").unpack_from
 _PLAIN_V4 = 0x45
+_HTTP_KNOBS = tuple(name.removeprefix("http_") for name in Parser.model_fields if name.startswith("http_"))
 
 
 class Sight:
@@ -87,17 +88,16 @@ class Sight:
         return None if found.is_response else found
 
     @cached_property
-    def request(self) -> http.Request | None:
-        """The HTTP request that the data begins with."""
+    def requests(self) -> tuple[http.Request, ...]:
+        """The HTTP requests that the data holds: the one it begins with, or all where the censor knows pipelining."""
         if self.proto != ip.TCP or not self.data:
-            return None
-        return http.parse_request(self.data, self.compiled.http)
+            return ()
+        return tuple(http.parse_requests(self.data, self.compiled.http))
 
     @property
-    def http_host(self) -> str | None:
-        """The host of that request."""
-        request = self.request
-        return request.host if request is not None else None
+    def http_hosts(self) -> tuple[str, ...]:
+        """The hosts of those requests."""
+        return tuple(request.host for request in self.requests if request.host is not None)
 
     @cached_property
     def sni(self) -> str | None:
@@ -159,7 +159,9 @@ class Sight:
     def name(self) -> str:
         """The name that this packet is about, whatever the protocol; empty if there is none."""
         query = self.query
-        return (query.qname if query is not None else self.http_host or self.sni or self.quic_sni) or ""
+        return (
+            query.qname if query is not None else next(iter(self.http_hosts), None) or self.sni or self.quic_sni
+        ) or ""
 
     @property
     def text(self) -> str:
@@ -173,10 +175,7 @@ class Sight:
 
 def http_knobs(parser: Parser) -> http.Knobs:
     """Return the part of a parser specification that HTTP needs."""
-    return http.Knobs(
-        parser.http_leading_newline, parser.http_space_after_version, parser.http_space_before_host,
-        parser.http_longest_host,
-    )  # fmt: skip
+    return http.Knobs(**{name: getattr(parser, f"http_{name}") for name in _HTTP_KNOBS})
 
 
 def quic_knobs(parser: Parser) -> quic.QuicKnobs:
