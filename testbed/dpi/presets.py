@@ -28,6 +28,7 @@ _TOLERANT: Mapping[str, Any] = {
     "http_space_before_name": True, "http_folded_headers": True, "http_target_host": True, "http_pipelined": True,
     "http_bare_cr": True,
 }  # fmt: skip
+_CARELESS: Mapping[str, Any] = {"verify_data_offset": False}
 _ONE_SYN: dict[str, Any] = {
     "entries": "one", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore", "sequence": "exact",
     "teardown": {"flags": ()},
@@ -65,11 +66,11 @@ PRESETS: Mapping[str, Preset] = {
         },
     },
     "geneva-0": {"parser": {}, "tracking": {"opens": (), "without_entry": "ignore"}},
-    "geneva-1": {"parser": {}, "tracking": _ONE_SYN},
-    "geneva-2": {"parser": {}, "tracking": _ONE_SYN},
-    "geneva-3": {"parser": {}, "tracking": _ONE_SYN},
-    "geneva-4": {"parser": {}, "tracking": {**_ONE_SYN, "opens": ("syn", "ack"), "renews": ("syn", "ack")}},
-    "geneva-5": {"parser": {}, "tracking": _ONE_SYN},
+    "geneva-1": {"parser": _CARELESS, "tracking": _ONE_SYN},
+    "geneva-2": {"parser": _CARELESS, "tracking": _ONE_SYN},
+    "geneva-3": {"parser": _CARELESS, "tracking": _ONE_SYN},
+    "geneva-4": {"parser": _CARELESS, "tracking": {**_ONE_SYN, "opens": ("syn", "ack"), "renews": ("syn", "ack")}},
+    "geneva-5": {"parser": _CARELESS, "tracking": _ONE_SYN},
     "geneva-6": {
         "parser": {}, "tracking": {**_ONE_TORN, "teardown": {"flags": ("R", "RA", "F"), "checks": "nothing"}},
     },
@@ -92,14 +93,14 @@ PRESETS: Mapping[str, Preset] = {
         },
     },
     "geneva-9": {
-        "parser": {},
+        "parser": _CARELESS,
         "tracking": {
             **_MANY_EXACT, "entries": "one", "renews": (), "without_entry": "inspect",
             "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F")},
         },
     },
     "geneva-10": {
-        "parser": {"verify_checksum": True},
+        "parser": {**_CARELESS, "verify_checksum": True},
         "tracking": {
             **_MANY_EXACT, "resync_inspects": False, "resync_takes": "expected",
             "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F")},

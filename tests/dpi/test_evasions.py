@@ -1,0 +1,128 @@
+"""Evasion families against presets: which censors fall (`-`) and which stand (`seen`).
+
+The strategies are Geneva's (Bock et al. 2019) and the facts' (§1, evasion table); the rows of the mock censors
+`geneva-N` were worked out from what their published code does with these packets.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from scapy.layers.dns import DNS, DNSQR
+from scapy.layers.inet import IP, UDP
+
+from testbed.dpi.decision import Side
+from testbed.dpi.engine import Engine
+from testbed.dpi.policy import Policy
+from tests.dpi.conversation import EVIDENCE, is_censored, keyword_policy
+from tests.dpi.playbook import hello_bytes
+
+JUNK = "A" * 50
+STRATEGIES = {
+    "no strategy": r"\/",
+    "segments in order": r"[TCP:flags:PA]-fragment{tcp:11:True}-| \/",
+    "segments reversed": r"[TCP:flags:PA]-fragment{tcp:11:False}-| \/",
+    "IP fragments": r"[TCP:flags:PA]-fragment{ip:24:True}-| \/",
+    "RST, bad checksum": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:R}(tamper{TCP:chksum:corrupt},))-| \/",
+    "RST, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:R}(tamper{IP:ttl:replace:8},))-| \/",
+    "RST, low TTL, wrong seq": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:R}(tamper{IP:ttl:replace:8}"
+    r"(tamper{TCP:seq:corrupt},),))-| \/",
+    "RST+ACK, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:RA}(tamper{IP:ttl:replace:8},))-| \/",
+    "FIN, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:F}(tamper{IP:ttl:replace:8},))-| \/",
+    "RST before SYN": r"[TCP:flags:S]-duplicate(tamper{TCP:flags:replace:R},)-| \/",
+    "second SYN, wrong seq": r"[TCP:flags:S]-duplicate(,tamper{TCP:seq:corrupt})-| \/",
+    "late SYN, wrong seq, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:S}(tamper{TCP:seq:corrupt}"
+    r"(tamper{IP:ttl:replace:8},),))-| \/",
+    "ACK, wrong seq, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},))-| \/",
+    "junk first, bad checksum": rf"[TCP:flags:PA]-duplicate(tamper{{TCP:load:replace:{JUNK}}}"
+    r"(tamper{TCP:chksum:corrupt},),)-| \/",
+    "junk first, low TTL": rf"[TCP:flags:PA]-duplicate(tamper{{TCP:load:replace:{JUNK}}}(tamper{{IP:ttl:replace:8}},),)"
+    r"-| \/",
+    "junk first, no ACK flag": rf"[TCP:flags:PA]-duplicate(tamper{{TCP:load:replace:{JUNK}}}"
+    r"(tamper{TCP:flags:replace:P},),)-| \/",
+    "junk first, bad data offset": rf"[TCP:flags:PA]-duplicate(tamper{{TCP:load:replace:{JUNK}}}"
+    r"(tamper{TCP:dataofs:replace:4},),)-| \/",
+    "FIN, then junk out of sequence": r"[TCP:flags:A]-duplicate(,duplicate(tamper{TCP:flags:replace:F}"
+    r"(tamper{IP:ttl:replace:8},),tamper{TCP:flags:replace:PA}(tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},),)))"
+    r"-| \/",
+    "bad RST, then junk out of sequence": r"[TCP:flags:A]-duplicate(,duplicate(tamper{TCP:flags:replace:R}"
+    r"(tamper{TCP:chksum:corrupt},),tamper{TCP:flags:replace:PA}(tamper{TCP:seq:corrupt}(tamper{TCP:chksum:corrupt},)"
+    r",)))-| \/",
+}
+TABLE = """
+                                    tm-2022 gfw  strict g-0  g-1  g-2  g-3  g-4  g-5  g-6  g-7  g-8  g-8b g-9  g-10 g-11
+no strategy                         seen    seen seen   -    seen seen seen seen seen seen seen seen seen seen seen seen
+segments in order                   -       seen seen   -    -    -    -    -    -    -    -    -    -    -    -    -
+segments reversed                   -       seen seen   -    -    -    -    -    -    -    -    -    -    -    -    -
+IP fragments                        -       seen seen   -    -    -    -    -    -    -    -    -    -    -    -    -
+RST, bad checksum                   -       -    seen   -    seen seen seen seen seen -    -    -    -    seen seen seen
+RST, low TTL                        -       -    seen   -    seen seen seen seen seen -    -    -    -    seen -    -
+RST, low TTL, wrong seq             -       -    seen   -    seen seen seen seen seen -    -    seen seen seen seen seen
+RST+ACK, low TTL                    -       -    seen   -    seen seen seen seen seen -    -    seen -    seen seen -
+FIN, low TTL                        seen    seen seen   -    seen seen seen seen seen -    -    -    seen seen -    -
+RST before SYN                      -       seen seen   -    seen seen seen seen seen -    seen seen seen seen seen seen
+second SYN, wrong seq               seen    seen seen   -    -    -    -    seen -    seen seen seen -    seen -    seen
+late SYN, wrong seq, low TTL        seen    seen seen   -    -    -    -    -    -    seen seen seen -    seen -    -
+ACK, wrong seq, low TTL             seen    seen seen   -    seen seen seen -    seen seen seen seen seen seen seen -
+junk first, bad checksum            seen    -    seen   -    -    -    -    -    -    seen seen seen -    -    seen seen
+junk first, low TTL                 seen    -    seen   -    -    -    -    -    -    seen seen seen -    -    -    -
+junk first, no ACK flag             seen    -    seen   -    -    -    -    -    -    seen seen seen -    -    -    -
+junk first, bad data offset         seen    -    seen   -    -    -    -    -    -    seen seen seen seen -    -    seen
+FIN, then junk out of sequence      seen    seen seen   -    seen seen seen seen seen -    -    -    seen -    -    -
+bad RST, then junk out of sequence  -       -    seen   -    seen seen seen seen seen -    -    -    -    -    seen seen
+"""
+_HEAD, *_ROWS = TABLE.strip("\n").splitlines()
+PRESETS = [name.replace("g-", "geneva-") for name in _HEAD.split()]
+EXPECTED = [
+    (row[:36].strip(), preset, cell == "seen")
+    for row in _ROWS
+    for preset, cell in zip(PRESETS, row[36:].split(), strict=True)
+]
+
+
+@pytest.mark.parametrize(("strategy", "preset", "seen"), EXPECTED)
+def test_which_censors_see_through_a_strategy(strategy: str, preset: str, seen: bool) -> None:
+    assert is_censored(keyword_policy(preset), STRATEGIES[strategy]) is seen
+
+
+def named(preset: str, **parser: object) -> Policy:
+    rules = [
+        {"name": kind, "match": {kind: {"patterns": ["=a.com"]}}, "action": action, "evidence": EVIDENCE}
+        for kind, action in (("http_host", {"rst": {}}), ("sni", {"rst": {}}), ("dns", {"dns_answer": {}}))
+    ]
+    return Policy.model_validate(
+        {"policy": "p", "title": "t", "placement": "in-path", "preset": preset, "parser": parser, "rules": rules}
+    )
+
+
+HEADER_GAMES = {
+    "plain": b"GET / HTTP/1.1\r\nHost: a.com\r\n\r\n",
+    "white space before the host": b"GET / HTTP/1.1\r\nHost: \t\na.com\r\n\r\n",
+    "white space after the version": b"GET / HTTP/1.1 \n\t\r\nHost: a.com\r\n\r\n",
+    "newline before the method": b"\nGET / HTTP/1.1\r\nHost: a.com\r\n\r\n",
+    "padded host": b"GET / HTTP/1.1\r\nHost: a.com" + b" " * 3391 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("game", HEADER_GAMES)
+def test_header_games_evade_the_measured_censor_only(game: str) -> None:
+    request = HEADER_GAMES[game]
+    assert is_censored(named("tm-2022"), r"\/", request) is (game == "plain")
+    assert is_censored(named("strict"), r"\/", request)
+
+
+@pytest.mark.parametrize(("preset", "joins"), [("tm-2022", False), ("gfw", False), ("strict", True)])
+def test_a_hello_in_two_records(preset: str, joins: bool) -> None:
+    hello = hello_bytes("a.com")
+    body = hello[5:]
+    split = b"".join(b"\x16\x03\x01" + struct.pack("!H", len(part)) + part for part in (body[:30], body[30:]))
+    assert is_censored(named(preset), r"\/", split, dport=443) is joins
+    assert is_censored(named(preset), r"\/", hello, dport=443)
+
+
+@pytest.mark.parametrize(("preset", "seen"), [("tm-2022", False), ("gfw", True), ("strict", True)])
+def test_count_elevation(preset: str, seen: bool) -> None:
+    query = DNS(id=1, rd=1, qd=DNSQR(qname="a.com"), ancount=32)
+    raw = bytes(IP(src="100.64.1.1", dst="198.18.0.53") / UDP(sport=5353, dport=53) / query)
+    assert bool(Engine(named(preset), seed=1).receive(raw, Side.INSIDE, 1.0).injections) is seen
