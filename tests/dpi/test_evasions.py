@@ -88,8 +88,8 @@ def test_which_censors_see_through_a_strategy(strategy: str, preset: str, seen: 
 
 def named(preset: str, **parser: object) -> Policy:
     rules = [
-        {"name": kind, "match": {kind: {"patterns": ["=a.com"]}}, "action": action, "evidence": EVIDENCE}
-        for kind, action in (("http_host", {"rst": {}}), ("sni", {"rst": {}}), ("dns", {"dns_answer": {}}))
+        {"name": kind, "match": {kind: {"patterns": ["=a.com"]}}, "action": {action: {}}, "evidence": EVIDENCE}
+        for kind, action in (("http_host", "rst"), ("sni", "rst"), ("dns", "dns_answer"))
     ]
     return Policy.model_validate(
         {"policy": "p", "title": "t", "placement": "in-path", "preset": preset, "parser": parser, "rules": rules}
