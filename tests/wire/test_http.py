@@ -154,10 +154,9 @@ def test_well_formed_requests_as_the_standard_library(
     text = f"{method} {target} {version}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers) + "\r\n"
     request, other = parse_request(text.encode()), Parsed(text.encode())
     assert request is not None and other.understood
-    assert (request.method, request.target) == (
-        other.command,
-        "/" + target.lstrip("/") if target[1:2] == "/" else target,
-    )
+    assert (request.method, request.target) == (other.command, target)
+    # the library folds slashes at the beginning into one (a guard against redirects to `//host`); we don't
+    assert "/" + target.lstrip("/") == other.path if target.startswith("//") else target == other.path
     assert request.version == other.request_version
     assert request.headers == [(name, value.strip()) for name, value in other.headers.items()]
     for name, _ in headers:
