@@ -221,7 +221,7 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
 def _problem(
     document: Document, model: type[BaseModel], location: Location, kind: str, message: str, context: Mapping[str, Any]
 ) -> Problem:
-    key = str(location[-1]) if location else ""
+    key = next((part for part in reversed(location) if isinstance(part, str)), "")
     if kind == "extra_forbidden":
         known = _known_keys(model, location[:-1])
         near = difflib.get_close_matches(key, known, 1)

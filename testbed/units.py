@@ -27,14 +27,18 @@ _SIZES: Mapping[str, float] = {
 }  # fmt: skip
 _FRACTIONS: Mapping[str, float] = {"%": 0.01, "percent": 0.01}
 _MOST = 1e15  # beyond it a float of bits or bytes is no longer exact
+#: in these units people write `b` for bits and `B` for bytes, and mean it
+_MISTAKABLE: Mapping[str, tuple[str, ...]] = {
+    "rate": ("B/s", "Bps"),
+    "size": ("kb", "Kb", "mb", "Mb", "gb", "Gb", "ib"),
+}
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\s0-9.].*?)?\s*", re.DOTALL)
 
 
 def _parse(value: object, kind: str, units: Mapping[str, float], examples: str) -> float:
     """Read one quantity; `ValueError` says which units there are."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
-        return 0.0
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    match = _QUANTITY.fullmatch(str(value)) if is_number or isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is not a {kind}; write it like {examples}")
     number, unit = Decimal(match[1]), match[2]
@@ -43,6 +47,8 @@ def _parse(value: object, kind: str, units: Mapping[str, float], examples: str) 
             return 0.0
         raise ValueError(f"{value!r} has no unit; write it like {examples}")
     scale = units.get(unit.lower())
+    if unit.endswith(_MISTAKABLE.get(kind, ())):
+        raise ValueError(f"{unit!r} may mean bits or bytes; write it like {examples}")
     if scale is None:
         raise ValueError(f"{unit!r} is not a unit of {kind}; write it like {examples}")
     value_in_units = float(number * Decimal(str(scale)))
@@ -76,17 +82,18 @@ def parse_fraction(value: object) -> float:
     return share
 
 
-_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])|(24):(00)")
 
 
 def parse_time_of_day(value: object) -> float:
-    """Read a time of day in seconds since midnight from text like `18:00`."""
+    """Read a time of day in seconds since midnight from text like `18:00`; a day ends at `24:00`."""
     if isinstance(value, float):
         return value
     match = _CLOCK.fullmatch(str(value))
     if match is None:
         raise ValueError(f"{value!r} is not a time of day; write it like `18:00`")
-    return int(match[1]) * 3600.0 + int(match[2]) * 60.0
+    hour, minute = (part for part in match.groups() if part is not None)
+    return int(hour) * 3600.0 + int(minute) * 60.0
 
 
 def format_time_of_day(value_s: float) -> str:
@@ -142,7 +149,7 @@ Size = Annotated[int, *_quantity(parse_size, "64 kB", format_size, "B")]
 TimeOfDay = Annotated[
     float,
     BeforeValidator(parse_time_of_day),
-    WithJsonSchema({"type": "string", "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$", "examples": ["18:00"]}),
+    WithJsonSchema({"type": "string", "pattern": "^(([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00)$", "examples": ["18:00"]}),
     PlainSerializer(format_time_of_day, return_type=str, when_used="json"),
 ]
 Fraction = Annotated[

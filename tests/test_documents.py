@@ -45,7 +45,7 @@ def test_all_problems_come_at_once_each_with_its_line() -> None:
         "f.yaml:2: `wait`: 'parsecs' is not a unit of duration; write it like `205 ms`, `30 s` or `2 min`",
         "f.yaml:5: unknown key `nmae`; did you mean `name`?",
         "f.yaml:6: the key `rate` is missing; add `rate: …`",
-        "f.yaml:8: `rate`: 7 is not a rate; write it like `0.5 Mbit/s` or `40 kbit/s`",
+        "f.yaml:8: `rate`: 7 has no unit; write it like `0.5 Mbit/s` or `40 kbit/s`",
     ]
 
 

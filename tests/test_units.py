@@ -38,6 +38,18 @@ def test_a_rate_that_is_not_one_is_refused_with_an_example(value: object) -> Non
         units.parse_rate(value)
 
 
+@pytest.mark.parametrize("value", ["1 MB/s", "64 kB/s", "1 MBps"])
+def test_bytes_are_not_taken_for_bits(value: str) -> None:
+    with pytest.raises(ValueError, match="may mean bits or bytes"):
+        units.parse_rate(value)
+
+
+@pytest.mark.parametrize("value", ["64 kb", "64 Kb", "1 Mb", "1 kib"])
+def test_bits_are_not_taken_for_bytes(value: str) -> None:
+    with pytest.raises(ValueError, match="may mean bits or bytes"):
+        units.parse_size(value)
+
+
 @pytest.mark.parametrize("value", ["101 %", 2, "1 ms"])
 def test_a_share_beyond_one_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="%"):

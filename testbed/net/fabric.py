@@ -141,6 +141,10 @@ class Fabric:
         """Return the process that holds a node's namespaces, as seen inside the sandbox."""
         return self._pids[node]
 
+    def dead_nodes(self) -> list[str]:
+        """Return the nodes whose process was killed; what it held may be gone with it."""
+        return [node.name for node in self._net.hosts if node.shell.poll() is not None]
+
     def environment(self, node: str) -> dict[str, str]:
         """Return the environment of programs in a node."""
         return {**os.environ, **hosts.environment(self._run_dir / "work" / "hosts" / node / "home")}

@@ -73,7 +73,7 @@ def render(result: Result) -> RenderableType:
 
 
 def _fidelity(fidelity: Mapping[str, Any]) -> str:
-    if not fidelity:
+    if fidelity.get("backend") == "none":
         return "unshaped"
     if "faithful" not in fidelity:
         return "not measured"

@@ -16,9 +16,12 @@ from testbed.wire import pcap
 SNAPLEN_BYTES = 2048
 
 
-def tcpdump(interface: str, path: Path) -> list[str]:
+def tcpdump(interface: str, path: Path, kept_bytes: int = SNAPLEN_BYTES) -> list[str]:
     """Return the command that captures one interface, IP and ARP alike, each packet written at once."""
-    return ["tcpdump", "-i", interface, "-n", "-U", "-s", str(SNAPLEN_BYTES), "-Z", "root", "-w", str(path)]
+    return [
+        "tcpdump", "-i", interface, "-n", "-U", "-s", str(kept_bytes), "-B", "8192",
+        "--time-stamp-precision=nano", "-Z", "root", "-w", str(path),
+    ]  # fmt: skip
 
 
 def annotate(raw: Path, annotated: Path, events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ and waits until each says it is ready; it judges nothing.
 
 from __future__ import annotations
 
+import json
 import select
 import subprocess
 import sys
@@ -19,20 +20,22 @@ from typing import Any
 
 from testbed import control
 from testbed.clock import RunClock
-from testbed.errors import TestbedError
+from testbed.errors import MachineError, TestbedError
 from testbed.link import kernel
-from testbed.link.spec import LinkSpec, plain
+from testbed.link.spec import USER_LIMIT_BPS, LinkSpec, plain
 from testbed.net.fabric import Fabric
 from testbed.net.hosts import Trust
 from testbed.run import capture
 from testbed.run.directory import RunDirectory
 from testbed.scenario.plan import TopologyPlan
+from testbed.units import format_rate
 from testbed.world.ca import RunCA
 from testbed.world.start import start_world
 
 LINK = "nationallink"
 LINK_PORTS = ("link-in", "link-out")
 _READY_S = 20.0
+_LINK_SNAPLEN_BYTES = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ class Country:
     ca: RunCA = field(init=False)
     _processes: list[_Process] = field(init=False, default_factory=list)
     _captures: list[_Process] = field(init=False, default_factory=list)
+    _services: list[_Process] = field(init=False, default_factory=list)
+    link_overflows: dict[str, int] = field(init=False, default_factory=dict)
+    """Packets that the queue of a kernel link dropped in each direction, known when the country has stopped."""
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __enter__(self) -> Country:
@@ -90,27 +96,61 @@ class Country:
         if self.spec.capture:
             for box in sorted(self.spec.policies):
                 self._start_captures(box)
-        start_world(self.fabric, self.spec.plan, self.directory.path, self.ca)
+        for service in start_world(self.fabric, self.spec.plan, self.directory.path, self.ca):
+            self._services.append(_Process(service.name, service.node, service.process, service.log))
         for process in starting:
             if process is not None:
                 _await_ready(process)
 
     def _start_link(self) -> _Process | None:
-        if self.spec.link is None or self.spec.link.uses_kernel:
-            commands = kernel.bridge_commands(*LINK_PORTS)
-            if self.spec.link is not None:
-                commands += kernel.shape_commands(self.spec.link, *LINK_PORTS)
-            for argv in commands:
-                self.fabric.run(LINK, argv)
+        link = self.spec.link
+        if link is None or link.uses_kernel:
+            self._start_kernel_link(link)
             return None
         config = {
             "node": LINK, "inside_if": LINK_PORTS[0], "outside_if": LINK_PORTS[1],
-            "link": plain(self.spec.link), "seed": self.spec.seed,
+            "link": plain(link), "seed": self.spec.seed,
             "control": str(self.directory.control("link")), "log": str(self.departures),
             "samples": str(self.directory.link_samples),
             "epoch": self.clock.epoch, "t0": self.clock.t0,
         }  # fmt: skip
         return self._start_module("testbed.middlebox.pipe", "link", LINK, config)
+
+    def _start_kernel_link(self, link: LinkSpec | None) -> None:
+        """Bridge the two ports; shape them, and watch both, since fidelity can't be had from the kernel otherwise."""
+        if link is not None and (keys := kernel.netem_keys(link)):
+            tried = self.fabric.run(LINK, ["tc", "qdisc", "add", "dev", "lo", "root", "netem"], check=False)
+            if tried.status:
+                what = f"this kernel has no netem, which a link of the kernel needs for {' and '.join(keys)}"
+                limit = f"`backend: user` with {format_rate(USER_LIMIT_BPS)} at most"
+                raise MachineError(what, f"`modprobe sch_netem`, or write {limit}, or leave {' and '.join(keys)} out")
+        for argv in kernel.bridge_commands(*LINK_PORTS):
+            self.fabric.run(LINK, argv)
+        if link is None:
+            return
+        for port in LINK_PORTS:
+            log = self.directory.log(f"capture-{port}")
+            command = capture.tcpdump(port, self.link_capture(port), kept_bytes=_LINK_SNAPLEN_BYTES)
+            self._captures.append(
+                _Process(f"capture of {port}", LINK, self.fabric.popen(LINK, command, log_path=log), log)
+            )
+        for process in self._captures:
+            _await_line(process, b"listening on")
+        for argv in kernel.shape_commands(link, *LINK_PORTS):
+            self.fabric.run(LINK, argv)
+
+    def link_capture(self, port: str) -> Path:
+        """The beginnings of the packets at a port of a kernel link."""
+        return self.directory.path / "work" / f"{port}.pcap"
+
+    def _read_overflows(self) -> None:
+        link = self.spec.link
+        if link is None or not link.uses_kernel:
+            return
+        for name, port in zip(("up", "down"), reversed(LINK_PORTS), strict=True):
+            shown = self.fabric.run(LINK, ["tc", "-s", "-j", "qdisc", "show", "dev", port], check=False).stdout
+            found = [int(entry.get("drops", 0)) for entry in json.loads(shown or "[]") if entry.get("kind") == "tbf"]
+            self.link_overflows[name] = sum(found)
 
     def address(self, node: str) -> str:
         """Return a node's first IPv4 address."""
@@ -189,15 +229,17 @@ class Country:
         return {name: control.call(self.directory.control(name), {"op": "stats"}) for name in self._controlled()}
 
     def check_alive(self) -> list[str]:
-        """Return what has died: without its box or its link a run proves nothing."""
+        """Return what has died: without its boxes, its link, its world and its captures a run proves nothing."""
         return [
             f"{process.name} ended with status {process.popen.poll()}: {_tail(process.log)}"
-            for process in self._processes
+            for process in (*self._processes, *self._services, *self._captures)
             if process.popen.poll() is not None
-        ]
+        ] + [f"the node {node} was killed" for node in self.fabric.dead_nodes()]
 
     def stop(self) -> None:
         """End captures, boxes and link, in that order, so that their last lines are on disk."""
+        if self._captures:
+            self._read_overflows()
         for group in (self._captures, self._processes):
             for process in group:
                 process.popen.terminate()
@@ -206,7 +248,7 @@ class Country:
                     process.popen.wait(timeout=2)
                 except subprocess.TimeoutExpired:
                     process.popen.kill()
-        self._captures, self._processes = [], []
+        self._captures, self._processes, self._services = [], [], []
 
 
 def _await_ready(process: _Process) -> None:
@@ -222,6 +264,15 @@ def _await_ready(process: _Process) -> None:
                 break
     process.popen.kill()
     raise TestbedError(f"{process.name} did not start: {_tail(process.log)}")
+
+
+def _await_line(process: _Process, sign: bytes) -> None:
+    """Wait until a process has written a sign to its log."""
+    deadline = time.monotonic() + _READY_S
+    while sign not in process.log.read_bytes():
+        if process.popen.poll() is not None or time.monotonic() > deadline:
+            raise TestbedError(f"{process.name} did not start: {_tail(process.log)}")
+        time.sleep(0.01)
 
 
 def _tail(log: Path, lines: int = 8) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.clock import RunClock
-from testbed.errors import InputError, Problem, TestbedError
+from testbed.errors import InputError, Problem, TestbedError, UnfaithfulError
+from testbed.run import faithful
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.resolve import country_spec, default_scenario
@@ -64,12 +65,17 @@ def _exec(country: Country, job: Mapping[str, Any]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal gives Ctrl-C to the command too: it decides
     status = command.wait()
     died = country.check_alive()
+    stats = {} if died else country.stats()
     country.stop()
+    judged = faithful.measure(country, stats)
+    country.directory.write_json(country.directory.fidelity, judged)
     if job["json"]:
         events = list(read_lines(country.directory.box_events("gateway")))
-        print(json.dumps({"status": status, "decisions": events, "died": died}), file=sys.stderr)
+        print(json.dumps({"status": status, "decisions": events, "died": died, "fidelity": judged}), file=sys.stderr)
     if died:
-        raise TestbedError("\n".join(died))
+        raise UnfaithfulError("\n".join(died))
+    if not judged["faithful"]:
+        print(f"testbed: the link was not faithful: {'; '.join(judged['reasons'])}", file=sys.stderr)
     return status if status >= 0 else 128 - status
 
 

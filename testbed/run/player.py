@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,9 +15,7 @@ import yaml
 from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
 from testbed.errors import MachineError
-from testbed.link import fidelity
-from testbed.middlebox.pipe import DEPARTURE
-from testbed.run import gate, record
+from testbed.run import faithful, gate, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.resolve import country_spec
@@ -175,7 +172,8 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         results = place_in_phases(player.results(), intervals)
         expectations = judge(scenario.expect, results)
         silent = [app.name for app in scenario.apps if not any(r["name"] == app.name for r in results)]
-        judged = _fidelity(country, scenario, stats, bool(player.steering.touched))
+        changed = bool(player.steering.touched) or any(step.link for step in scenario.timeline)
+        judged = faithful.measure(country, stats, changed=changed)
         why = [*gate.reasons_invalid(judged, stats, died, silent), *player.steering.reasons()]
         status, exit_status = gate.status_of(why, expectations, player.interrupted)
         result = {
@@ -191,25 +189,3 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         }  # fmt: skip
         record.write_result(directory, result)
     return exit_status
-
-
-def _fidelity(country: Country, scenario: Scenario, stats: Mapping[str, Any], touched: bool) -> dict[str, Any]:
-    """Judge the user-space link; a kernel or unshaped link has no log of departures."""
-    link = country.spec.link
-    if link is None or link.uses_kernel or "link" not in stats:
-        return {}
-    changed = touched or any(step.link for step in scenario.timeline) or bool(link.up.by_clock or link.down.by_clock)
-    asked = {
-        name: {
-            "rate_bps": None if changed else side.rate, "delay_s": side.delay,
-            "loss": None if changed or side.bursts else side.loss,
-        }
-        for name, side in (("up", link.up), ("down", link.down))
-    }  # fmt: skip
-    return fidelity.judge(read_departures(country.departures), stats["link"], asked)
-
-
-def read_departures(path: Path) -> list[fidelity.Departure]:
-    """Read the link's log; a last record cut short is left out."""
-    data = path.read_bytes()
-    return list(DEPARTURE.iter_unpack(data[: len(data) // DEPARTURE.size * DEPARTURE.size]))

@@ -18,8 +18,7 @@ from testbed.apps.profiles import load_profile
 from testbed.documents import Document, Location, Strict, validation_problems
 from testbed.dpi.policy import load_policy
 from testbed.errors import InputError, Problem
-from testbed.link.load import load_link
-from testbed.link.spec import LinkSpec
+from testbed.link.load import check_link, load_link
 from testbed.scenario.params import FAILURES, KPIS, PARAMS, is_failure
 from testbed.scenario.spec import AppSpec, Expectation, Scenario, Step, link_of
 from testbed.scenario.timeline import phases
@@ -67,21 +66,26 @@ def _unknown(document: Document, place: Location, kind: str, name: str, known: S
 
 def _parts(document: Document, place: Location, model: type[Strict], data: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with a part that has a model of its own."""
+    part = _part(document, place, data)
     try:
-        model.model_validate(dict(data))
+        model.model_validate(part.data)
     except ValidationError as error:
-        depth = len(place)
-        lines = {where[depth:]: line for where, line in document.lines.items() if where[:depth] == place}
-        lines.setdefault((), document.line(place))
-        path = document.place(place).rpartition(":")[0]
-        return validation_problems(Document(path, dict(data), lines), model, error)
+        return validation_problems(part, model, error)
     return []
+
+
+def _part(document: Document, place: Location, data: Mapping[str, Any]) -> Document:
+    """Return a part as a document of its own, its lines those of the file it stands in."""
+    depth = len(place)
+    lines = {where[depth:]: line for where, line in document.lines.items() if where[:depth] == place}
+    lines.setdefault((), document.line(place))
+    return Document(document.place(place).rpartition(":")[0], dict(data), lines)
 
 
 def _link_problems(document: Document, place: Location, link: str | Mapping[str, Any]) -> list[Problem]:
     if isinstance(link, str):
         return _loads(document, place, load_link, link)
-    return _parts(document, place, LinkSpec, link)
+    return _loads(document, place, check_link, _part(document, place, link))
 
 
 def _reference_problems(scenario: Scenario, document: Document) -> list[Problem]:

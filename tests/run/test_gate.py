@@ -20,6 +20,7 @@ def test_a_clean_run_has_no_reason_against_it() -> None:
     [
         (({"faithful": False, "reasons": ["rate 3 % off"]}, {}, [], []), "rate 3 % off"),
         (({"faithful": False}, {}, [], []), "not measured"),
+        (({}, {}, [], []), "not measured"),
         ((FAITHFUL, {"gateway": {"queue_drops": 7}}, [], []), "lost 7 packets"),
         ((FAITHFUL, {}, ["gateway ended with status 1"], []), "ended"),
         ((FAITHFUL, {}, [], ["imo-text"]), "imo-text"),

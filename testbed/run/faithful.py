@@ -1,0 +1,72 @@
+"""How faithful the link of a run was, whoever carried it: measured from its log, or from captures of both its sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.link import fidelity, kernel, observe
+from testbed.link.fidelity import Departure
+from testbed.link.spec import DirectionSpec, LinkSpec
+from testbed.middlebox.pipe import DEPARTURE
+from testbed.run.country import LINK_PORTS, Country
+from testbed.wire import pcap
+
+_DROPPED = re.compile(r"^(\d+) packets? dropped by kernel", re.MULTILINE)
+
+
+def measure(country: Country, stats: Mapping[str, Mapping[str, Any]], *, changed: bool = False) -> dict[str, Any]:
+    """Return the contents of `fidelity.json`; call it when the country has stopped.
+
+    `changed`: the link was changed during the run, so that no single rate or delay was asked.
+    """
+    link = country.spec.link
+    if link is None:
+        return fidelity.unshaped()
+    if link.uses_kernel:
+        return _of_kernel(country, link)
+    if "link" not in stats:
+        return fidelity.not_measured("the process of the link is gone")
+    varies = changed or bool(link.up.by_clock or link.down.by_clock)
+    asked = {"backend": "user", "up": _asked(link.up, varies), "down": _asked(link.down, varies)}
+    return fidelity.judge(read_departures(country.departures), stats["link"], asked)
+
+
+def read_departures(path: Path) -> list[Departure]:
+    """Read the link's log; a last record cut short is left out."""
+    data = path.read_bytes()
+    return [Departure(*entry) for entry in DEPARTURE.iter_unpack(data[: len(data) // DEPARTURE.size * DEPARTURE.size])]
+
+
+def _asked(side: DirectionSpec, varies: bool) -> dict[str, Any]:
+    if varies:
+        return {"rate_bps": None, "delay_s": None, "jitter_s": None}
+    return {"rate_bps": side.rate, "delay_s": side.delay, "jitter_s": side.jitter}
+
+
+def _of_kernel(country: Country, link: LinkSpec) -> dict[str, Any]:
+    sides = (link.up, link.down)
+    captures = [list(_frames(country.link_capture(port))) for port in LINK_PORTS]
+    crossings = observe.crossings(captures[0], captures[1])
+    lost = sum(_lost_by_capture(country.directory.log(f"capture-{port}")) for port in LINK_PORTS)
+    stats: dict[str, Any] = {"queue_drops": lost, "oversize": observe.oversize(captures[0], captures[1])}
+    asked: dict[str, Any] = {"backend": "kernel"}
+    departures: list[Departure] = []
+    for number, (name, side) in enumerate(zip(("up", "down"), sides, strict=True)):
+        own = [crossing for crossing in crossings if crossing.direction == number]
+        departures += observe.departures(own, side)
+        stats[name] = observe.counters(own, side, country.link_overflows.get(name, 0))
+        asked[name] = {**_asked(side, False), "early_s": kernel.early_s(side)}
+    return fidelity.judge(departures, stats, asked)
+
+
+def _frames(path: Path) -> Iterator[observe.Frame]:
+    with path.open("rb") as source:
+        for record in pcap.read(source):
+            yield observe.Frame(record.timestamp, record.data[14:], record.wire_length - 14)
+
+
+def _lost_by_capture(log: Path) -> int:
+    return sum(int(number) for number in _DROPPED.findall(log.read_text(errors="replace"))) if log.exists() else 0
