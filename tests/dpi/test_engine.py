@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 
 from testbed.dpi.decision import Offload, Side, Verdict
 from testbed.dpi.engine import Engine
-from testbed.dpi.policy import Policy, load_policy
+from testbed.dpi.policy import load_policy
+from tests.dpi.one_rule import one_rule as engine
+from tests.dpi.one_rule import udp
 from tests.dpi.playbook import (
     CLIENT,
     INSIDE,
@@ -33,21 +33,11 @@ from tests.dpi.playbook import (
     syn_ack,
 )
 
-EVIDENCE = {"mark": "G", "source": "test"}
 GROUPS = {"cloudflare": ["198.18.128.0/20"], "hosting": ["198.18.144.0/20"]}
-
-
-def engine(match: dict[str, Any], action: dict[str, Any], **fields: Any) -> Engine:
-    rule = {"name": "r", "match": match, "action": action, "evidence": EVIDENCE, **fields}
-    return Engine(Policy.model_validate({"policy": "p", "title": "t", "placement": "in-path", "rules": [rule]}), seed=1)
 
 
 def connected(book: Playbook) -> Playbook:
     return book >> syn() >> syn_ack() >> ack()
-
-
-def udp(content: bytes, dport: int = 40001) -> Send:
-    return Send("udp", IP(src=CLIENT, dst=SERVER) / UDP(sport=5000, dport=dport) / content)
 
 
 OFFENCE = bytes(client_hello("twitter.com").packet)
