@@ -16,6 +16,7 @@ A capture is not quite what a censor in the path saw, so three things are put ri
 from __future__ import annotations
 
 import ipaddress
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -26,7 +27,11 @@ from testbed.wire import ip, pcap
 from testbed.wire.framing import packet_offset
 
 INSIDE = ("100.64.0.0/10", "2001:db8:64::/48")
-_MOST_ADDRESSES = 1 << 18
+_INSIDE, _OUTSIDE = Side.INSIDE, Side.OUTSIDE
+_V4_IN_ETHERNET = b"\x08\x00\x45"
+_MOST_PAIRS = 1 << 18
+#: of an IPv4 packet without options: total length, protocol, both addresses, where UDP and TCP have their checksums
+_plain_v4 = struct.Struct("!2xH5xB2x8s6xH8xH").unpack_from
 #: where TCP and UDP keep their checksums
 _CHECKSUM_AT = {ip.TCP: 16, ip.UDP: 6}
 
@@ -55,8 +60,7 @@ class Replay:
     def __init__(self, engine: Engine, inside: Sequence[str] = INSIDE) -> None:
         self._engine = engine
         self._networks = [ipaddress.ip_network(prefix, strict=False) for prefix in inside]
-        self._sides: dict[bytes, Side] = {}
-        self._partial: dict[bytes, int] = {}
+        self._pairs: dict[bytes, tuple[bool, int]] = {}
         self.frames = self.skipped = self.cut = self.mended = self.back = self.inside = 0
         self.first: float | None = None
         self.last: float | None = None
@@ -65,36 +69,46 @@ class Replay:
     def run(self, source: BinaryIO) -> Iterator[Judged]:
         """Yield the frames that drew a note or an injected packet; `ValueError` if the capture is none, or broken."""
         reader = pcap.Reader(source)
-        receive, next_timer, sides, inside = self._engine.receive, self._engine.next_timer, self._sides, Side.INSIDE
-        clock = float("-inf")
-        for frame, timestamp, linktype, data, wire_length in reader:
-            self.frames = frame
-            if timestamp > clock:
-                clock = timestamp
-                if self.first is None:
-                    self.first = timestamp
-            elif timestamp < clock:
-                self.back += 1
-            self.last = clock
-            start = packet_offset(linktype, data)
-            if start is None:
-                self.skipped += 1
-                continue
-            packet = data[start:]
-            cut = len(data) < wire_length
-            if cut:
-                self.cut += 1
-                packet = completed(packet)
-            address = packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
-            side = sides.get(address) or self._side(address)
-            if side is inside:
-                self.inside += 1
-            if (due := next_timer()) is not None and due <= clock:
-                yield from self._timers(frame - 1, clock)
-            decision = receive(self._finished(packet), side, clock)
-            if decision.notes or decision.injections:
-                yield Judged(frame, timestamp, decision, cut)
-        self.ends_early = reader.ends_early
+        receive, next_timer, pairs = self._engine.receive, self._engine.next_timer, self._pairs
+        clock, frame, inside = float("-inf"), 0, 0
+        try:
+            for frame, timestamp, linktype, data, wire_length in reader:
+                if timestamp > clock:
+                    clock = timestamp
+                    if self.first is None:
+                        self.first = timestamp
+                elif timestamp < clock:
+                    self.back += 1
+                if linktype == pcap.ETHERNET and data[12:15] == _V4_IN_ETHERNET:
+                    packet = data[14:]
+                else:
+                    start = packet_offset(linktype, data)
+                    if start is None:
+                        self.skipped += 1
+                        continue
+                    packet = data[start:]
+                cut = len(data) < wire_length
+                if cut:
+                    self.cut += 1
+                    packet = completed(packet)
+                if packet[0] == 0x45 and len(packet) >= 40:
+                    total, proto, addresses, udp_sum, tcp_sum = _plain_v4(packet)
+                    side, partial = pairs.get(addresses) or self._pair(addresses)
+                    found = tcp_sum if proto == 6 else udp_sum
+                    if not (partial + proto + total - 20 - found) % 0xFFFF:
+                        packet = self._finished(packet, 20, proto, total - 20)
+                else:
+                    side, packet = self._with_care(packet)
+                inside += side
+                if (due := next_timer()) is not None and due <= clock:
+                    yield from self._timers(frame - 1, clock)
+                decision = receive(packet, _INSIDE if side else _OUTSIDE, clock)
+                if decision.notes or decision.injections:
+                    yield Judged(frame, timestamp, decision, cut)
+        finally:
+            self.frames, self.inside = frame, inside
+            self.last = None if self.first is None else clock
+            self.ends_early = reader.ends_early
 
     def _timers(self, frame: int, now: float) -> Iterator[Judged]:
         """Let the censor's timers run that are due by `now`, each at its own time."""
@@ -105,40 +119,37 @@ class Replay:
             if self._engine.next_timer() == due:
                 return  # it was asked and has nothing more to do at that time
 
-    def _side(self, address: bytes) -> Side:
-        side = Side.OUTSIDE
-        if len(address) in (4, 16):
-            found = ipaddress.ip_address(address)
-            if any(found in network for network in self._networks):
-                side = Side.INSIDE
-        if len(self._sides) >= _MOST_ADDRESSES:
-            self._sides.clear()
-        self._sides[address] = side
-        return side
+    def _pair(self, addresses: bytes) -> tuple[bool, int]:
+        """Return whether the first of two addresses is inside, and what the pair adds to a checksum; remember both."""
+        source = addresses[: len(addresses) // 2]
+        inside = False
+        if len(source) in (4, 16):
+            address = ipaddress.ip_address(source)
+            inside = any(address in network for network in self._networks)
+        if len(self._pairs) >= _MOST_PAIRS:
+            self._pairs.clear()
+        found = self._pairs[addresses] = inside, int.from_bytes(addresses, "big") % 0xFFFF
+        return found
 
-    def _finished(self, packet: bytes) -> bytes:
-        """Finish a TCP or UDP checksum that was left to the network card."""
-        if packet[0] == 0x45:
-            proto, header, addresses = packet[9:10], 20, packet[12:20]
-        elif packet[0] >> 4 == 6:
-            proto, header, addresses = packet[6:7], 40, packet[8:40]
+    def _with_care(self, packet: bytes) -> tuple[bool, bytes]:
+        """Do the same for IPv6, IPv4 with options, and what is too short to be either."""
+        if packet[0] >> 4 == 6:
+            header, proto, addresses, length = 40, packet[6:7], packet[8:40], int.from_bytes(packet[4:6], "big")
         else:
-            return packet
-        at = header + 16 if proto == b"\x06" else header + 6 if proto == b"\x11" else 0xFFFF
-        if len(packet) < at + 2:
-            return packet
-        partial = self._partial.get(addresses)
-        if partial is None:
-            if len(self._partial) >= _MOST_ADDRESSES:
-                self._partial.clear()
-            partial = self._partial[addresses] = int.from_bytes(addresses, "big") % 0xFFFF
-        length = (packet[2] << 8 | packet[3]) - 20 if header == 20 else packet[4] << 8 | packet[5]
-        if (partial + proto[0] + length - (packet[at] << 8 | packet[at + 1])) % 0xFFFF:
-            return packet
-        if not at - header < length <= len(packet) - header:
+            header, proto, addresses = packet[0] % 16 * 4, packet[9:10], packet[12:20]
+            length = int.from_bytes(packet[2:4], "big") - header
+        inside, partial = self._pairs.get(addresses) or self._pair(addresses)
+        at = header + _CHECKSUM_AT.get(proto[0], len(packet)) if proto else len(packet)
+        if at + 2 <= len(packet) and not (partial + proto[0] + length - (packet[at] << 8 | packet[at + 1])) % 0xFFFF:
+            packet = self._finished(packet, header, proto[0], length)
+        return inside, packet
+
+    def _finished(self, packet: bytes, header: int, proto: int, length: int) -> bytes:
+        """Finish a TCP or UDP checksum that was left to the network card, if that is what this is."""
+        if proto not in _CHECKSUM_AT or not _CHECKSUM_AT[proto] + 2 <= length <= len(packet) - header:
             return packet
         self.mended += 1
-        return _with_checksum(packet[: header + length], header, proto[0])
+        return _with_checksum(packet[: header + length], header, proto)
 
 
 def completed(packet: bytes) -> bytes:
