@@ -14,6 +14,7 @@ from testbed import shipped
 from testbed.apps import profiles
 from testbed.documents import read_document
 from testbed.reference import page_of
+from testbed.reference_presets import presets_page
 from testbed.schema import KINDS, schema_of, text_of
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,11 @@ def test_schema_and_page_are_current(kind: str) -> None:
     mend = "run scripts/schemas and commit what it writes"
     assert (ROOT / "schemas" / f"{kind}.json").read_text(encoding="utf-8") == text_of(kind), mend
     assert (ROOT / "docs" / f"reference-{kind}.md").read_text(encoding="utf-8") == page_of(kind), mend
+
+
+def test_page_of_presets_is_current() -> None:
+    mend = "run scripts/schemas and commit what it writes"
+    assert (ROOT / "docs" / "reference-presets.md").read_text(encoding="utf-8") == presets_page(), mend
 
 
 @pytest.mark.parametrize("kind", KINDS)
