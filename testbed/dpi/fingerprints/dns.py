@@ -4,8 +4,8 @@ A tunnel is told by what it needs: many questions in one flow whose names differ
 uses a new port for each question, and a stub asks short names. The numbers are a model of our own on published features
 (Born & Gustafson 2010; Farnham 2013, "Detecting DNS Tunneling", SANS: record types, label length, entropy, rate): at
 least three questions of one flow under one domain, whose own part is long (30 or more characters) and of 3.3 bits a
-character, or record types that only tunnels ask for (NULL, iodine's PRIVATE 65399), or the marks of a tool (dns2tcp's
-`=auth`, dnscat2's `dnscat`).
+character, or record types that only tunnels ask for (NULL, iodine's PRIVATE 65399), or a name of 110 characters with
+two full labels, or the marks of a tool (dns2tcp's `=auth`, dnscat2's `dnscat`).
 
 iodine's raw mode leaves DNS behind: datagrams on port 53 that begin 10 d1 9e and a command (iodine, common.h).
 """
@@ -29,6 +29,7 @@ _MOST_RECORDS = 256
 _NULL, _TXT, _KEY, _OPT, _PRIVATE = 10, 16, 25, 41, 65399
 _ONLY_TUNNELS_ASK = frozenset({_NULL, _PRIVATE})
 _FEWEST_QUESTIONS = 3
+_STUFFED_CHARACTERS, _FULL_LABEL_CHARACTERS = 110, 50
 _LONG_CHARACTERS, _RANDOM_BITS = 30, 3.3
 _MARKS = ("=auth.", "=connect.", "=resource.", "dnscat.")
 _RAW_MAGIC = bytes.fromhex("10d19e")
@@ -108,6 +109,8 @@ def dns_tunnel(opening: Opening) -> Answer:
         for mark in _MARKS:
             if mark in message.name + ".":
                 return {"mark": mark.strip("."), "name": message.name}
+        if _is_stuffed(message.name):
+            return {"name": message.name, "characters": len(message.name)}
     names = sorted({message.name for message in asked})
     odd = [message.type for message in asked if message.type in _ONLY_TUNNELS_ASK and message.name.count(".") > 1]
     if len(odd) >= 2:
@@ -115,6 +118,12 @@ def dns_tunnel(opening: Opening) -> Answer:
     if len(names) < _FEWEST_QUESTIONS:
         return UNDECIDED
     return _judge(names, asked)
+
+
+def _is_stuffed(name: str) -> bool:
+    """Say whether one name alone carries more than a host name ever does: two full labels of random-looking text."""
+    full = [label for label in name.split(".") if len(label) >= _FULL_LABEL_CHARACTERS]
+    return len(name) >= _STUFFED_CHARACTERS and len(full) >= 2 and entropy("".join(full).encode()) >= _RANDOM_BITS
 
 
 def _judge(names: list[str], asked: list[_Message]) -> Answer:

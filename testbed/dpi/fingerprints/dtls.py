@@ -2,13 +2,15 @@
 
 A hello is recognised anywhere in the opening, since ICE sends STUN first on the same ports (RFC 7983).
 
-Snowflake. The client speaks WebRTC through the Go library pion, whose hello differs from those of browsers: its list of
-suites and extensions is pion's own (MacMillan et al., "Evaluating Snowflake as an Indistinguishable Censorship
-Circumvention Tool", 2020), and Russia found it by `supported_groups` in the ServerHello (net4people #102, 2021-12). Any
-other program that uses pion looks the same, so `sureness` says what the label rests on.
+Snowflake. It speaks WebRTC through the Go library pion, whose ClientHello has its own suites in its own order and a
+record of version 1.2, where browsers and aiortc say 1.0 (MacMillan et al., "Evaluating Snowflake as an
+Indistinguishable Censorship Circumvention Tool", 2020; captures). Russia found it in 2021-12 by `supported_groups` in
+the ServerHello, which older versions sent (Bocovich et al., USENIX Security 2024). Any program that uses pion looks the
+same, so `sureness` says what the label rests on.
 
-AnyConnect. The session was agreed inside TLS, so the first DTLS hello already names it: a session id without a cookie
-(RFC 5246 resumption; openconnect's PSK-NEGOTIATE puts the application id there), and Cisco's own record version 0x0100.
+AnyConnect. The session was agreed inside TLS, so the first DTLS hello already names it, in a session id without a
+cookie: that of the session to resume (Cisco's protocol, whose records have version 0x0100), or an application id beside
+nothing but PSK suites (openconnect and ocserv, draft-mavrogiannopoulos-openconnect-02).
 """
 
 from __future__ import annotations
@@ -17,16 +19,17 @@ from testbed.dpi.fingerprints.opening import Opening
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer
 from testbed.wire import dtls as wire
 
-_PION_SUITES = frozenset({0xC02B, 0xC02F, 0xC00A, 0xC014, 0xC02C, 0xC030, 0xC009, 0xC013})
 _PION_ORDERS = (
     (0xC02B, 0xC02F, 0xC00A, 0xC014, 0xC02C, 0xC030),
     (0xC02B, 0xC02F, 0xC00A, 0xC014),
-    (0xC02B, 0xC02F, 0xC009, 0xC013, 0xC00A, 0xC014),
 )
 _SUPPORTED_GROUPS, _USE_SRTP = 10, 14
 _CISCO = 0x0100
-_PSK_SUITES = frozenset({0x00A8, 0x00A9, 0xCCAB, 0x008C, 0x008D, 0x00AE, 0x00AF, 0xC0A8, 0xC0A9})
-_GREASE_MASK = 0x0F0F
+#: suites of a plain pre-shared key: RFC 4279, 5487, 6655, 7905
+_PSK_SUITES = frozenset(
+    {*range(0x008A, 0x008E), 0x00A8, 0x00A9, 0x00AE, 0x00AF, 0xC0A4, 0xC0A5, 0xC0A8, 0xC0A9, 0xCCAB}
+)
+_SCSV = 0x00FF
 
 
 def dtls(opening: Opening) -> Answer:
@@ -76,7 +79,7 @@ def snowflake(opening: Opening) -> Answer:
         return UNDECIDED
     kinds = answer.extension_types
     if _SUPPORTED_GROUPS in kinds and _USE_SRTP in kinds:
-        return {"hello": "server", "extensions": list(kinds), "sureness": "pion before 2.1.0, as Russia found it"}
+        return {"hello": "server", "extensions": list(kinds), "sureness": "an older pion, as Russia found it"}
     return None
 
 
@@ -87,7 +90,7 @@ def anyconnect(opening: Opening) -> Answer:
         return UNDECIDED
     if hello.record_version == _CISCO or hello.version == _CISCO:
         return {"session_id": len(hello.session_id), "version": "Cisco"}
-    offers_psk = all(suite in _PSK_SUITES for suite in hello.ciphers if suite != 0x00FF)
+    offers_psk = all(suite in _PSK_SUITES for suite in hello.ciphers if suite != _SCSV)
     if not hello.cookie and hello.session_id and (offers_psk or len(hello.ciphers) <= 2):
         return {"session_id": len(hello.session_id), "ciphers": [f"{suite:04x}" for suite in hello.ciphers]}
     return None

@@ -14,6 +14,7 @@ from testbed.wire import tls
 _IMO_PREFIXES = {10: b"\x09\x02", 11: b"\x00\x09\x03", 1099: b"\x88\x49\x1a\x00"}
 _NAT_KEEPALIVE = b"\xff"
 _WHATSAPP_PREAMBLE = b"\x45\x44\x00\x01"
+_WHATSAPP_OLDEST = b"WA\x01\x05"
 _WHATSAPP_ATTRIBUTES = frozenset(range(0x4000, 0x4008))
 _WHATSAPP_TYPES = frozenset({0x0800, 0x0801, 0x0802, 0x0803, 0x0804, 0x0805})
 _VIBER_TCP_PORTS = frozenset({80, 443, 4244, 4245, 5242, 5243})
@@ -50,7 +51,7 @@ def whatsapp(opening: Opening) -> Answer:
         return {"preamble": stream[:8].hex()}
     if len(stream) < 7:
         return UNDECIDED if stream and (b"WA".startswith(stream[:2]) or _WHATSAPP_PREAMBLE.startswith(stream)) else None
-    if stream.startswith(b"WA") and stream[2] <= 0x10 and stream[3] <= 0x20 and len(opening.packets[0].payload) < 2048:
+    if stream.startswith(_WHATSAPP_OLDEST) or (stream.startswith(b"WA") and max(stream[2:4]) <= 0x20 and not stream[4]):
         return {"preamble": stream[:4].hex()}
     return None
 

@@ -1,28 +1,32 @@
 """Tor's own TLS (no pluggable transport), by its ClientHello.
 
-Tor makes up a server name `www.` + 8 to 20 base32 letters + `.com` for every connection (tor:
-`crypto_random_hostname(8, 20, "www.", ".com")`), offers the fixed cipher list of `ciphers.inc` and, unlike the browser
-whose list that was, no ALPN. Censors have used the list since 2011 (China, Iran: Winter & Lindskog, FOCI 2012). The
-name alone would hit www.facebook.com, so name, missing ALPN and the list must agree; `sureness` says how closely the
-list does.
+Tor makes up a server name for every connection (`crypto_random_hostname`: `www.`, 4 to 25 base32 letters, `.com`),
+offers the cipher list of its `ciphers.inc`, once a browser's, and no ALPN, which that browser would. Censors have used
+the list since 2011 (Winter & Lindskog, "How the Great Firewall of China is Blocking Tor", FOCI 2012). The name alone
+would hit www.facebook.com, so it must come with no ALPN and one of the lists (`sureness: high`), or, for a version
+whose list isn't here, itself look made up: digits scattered among letters (`sureness: middling`).
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from testbed.dpi.fingerprints.opening import Opening
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer
 from testbed.wire import tls
 
-_NAME = re.compile(r"www\.[a-z2-7]{8,20}\.com")
-_TLS13_SUITES = frozenset({0x1301, 0x1302, 0x1303})
-_SCSV = 0x00FF
-#: tor's src/lib/tls/ciphers.inc without TLS 1.3's suites, which OpenSSL puts in front
-_SUITES = (
-    0xC02B, 0xC02F, 0xCCA9, 0xCCA8, 0xC02C, 0xC030, 0xC00A, 0xC009, 0xC013, 0xC014, 0x0033, 0x0039, 0x002F, 0x0035,
+_NAME = re.compile(r"www\.([a-z2-7]{4,25})\.com")
+_ADDED_BY_OPENSSL = frozenset({0x1301, 0x1302, 0x1303, 0x00FF})
+#: tor's src/lib/tls/ciphers.inc: 0.3.x to 0.4.8 (2016 on), and 0.4.9 as seen in a capture (2026); a build of OpenSSL
+#: may lack some, so a list fits if it is one of these with at most three suites missing
+_LISTS = (
+    (0xC02B, 0xC02F, 0xCCA9, 0xCCA8, 0xC02C, 0xC030, 0xC00A, 0xC009, 0xC013, 0xC014, 0x0033, 0x0039, 0x002F, 0x0035,
+     0x000A),
+    (0xC02B, 0xC02F, 0xCCA9, 0xCCA8, 0xC02C, 0xC030, 0xC00A, 0xC009, 0xC013, 0xC014, 0x009C, 0x009D, 0x002F, 0x0035),
 )  # fmt: skip
-_FEWEST_COMMON = 8
+_MOST_MISSING = 3
+_SHORTEST_MADE_UP, _FEWEST_CHANGES = 8, 3
 
 
 def tor(opening: Opening) -> Answer:
@@ -36,10 +40,21 @@ def tor(opening: Opening) -> Answer:
         return UNDECIDED
     except ValueError:
         return None
-    if hello is None or hello.alpn or hello.sni is None or not _NAME.fullmatch(hello.sni):
+    name = _NAME.fullmatch(hello.sni) if hello is not None and hello.sni is not None else None
+    if hello is None or name is None or hello.alpn:
         return None
-    offered = tuple(suite for suite in hello.ciphers if suite not in _TLS13_SUITES and suite != _SCSV)
-    listed = tuple(suite for suite in _SUITES if suite in offered)
-    if offered != listed or len(offered) < _FEWEST_COMMON:
-        return None
-    return {"sni": hello.sni, "ciphers": len(offered), "sureness": "high" if offered == _SUITES else "middling"}
+    offered = tuple(suite for suite in hello.ciphers if suite not in _ADDED_BY_OPENSSL)
+    if any(_fits(offered, listed) for listed in _LISTS):
+        return {"sni": hello.sni, "ciphers": len(offered), "sureness": "high"}
+    return {"sni": hello.sni, "ciphers": len(offered), "sureness": "middling"} if _looks_made_up(name[1]) else None
+
+
+def _fits(offered: tuple[int, ...], listed: tuple[int, ...]) -> bool:
+    kept = tuple(suite for suite in listed if suite in offered)
+    return offered == kept and len(listed) - len(kept) <= _MOST_MISSING
+
+
+def _looks_made_up(label: str) -> bool:
+    """Say whether letters and digits change places more often than in a name that somebody chose."""
+    changes = sum(a.isdigit() != b.isdigit() for a, b in pairwise(label))
+    return len(label) >= _SHORTEST_MADE_UP and changes >= _FEWEST_CHANGES

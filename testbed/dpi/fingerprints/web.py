@@ -19,13 +19,14 @@ _METHODS = (
 )  # fmt: skip
 _LONGEST_METHOD_BYTES = max(map(len, _METHODS))
 _REQUEST = re.compile(rb"([A-Z]{3,10}) ([^ \r\n]+) (HTTP/[12]\.[01])\r?\n")
-_BEGUN_REQUEST = re.compile(rb"[A-Z]{3,10} (?:[/*]|https?://)[\x21-\x7e]*(?: [HTP/1.0\r]*)?")
+_BEGUN_LINE = re.compile(rb"([A-Z]{3,10}) ((?:[/*]|https?://)?)[\x20-\x7e]*\r?")
+_LONGEST_VAGUE_LINE = 300
 _RESPONSE = re.compile(rb"HTTP/1\.[01] [1-5]\d\d")
 _LONGEST_RECORD_BYTES = 16384 + 2048
 _HANDSHAKE_FIRST = {True: 1, False: 2}
 _ALERT, _HANDSHAKE = 21, 22
 _QUIC_V1, _QUIC_V2 = 1, 0x6B3343CF
-_LONGEST_CONNECTION_ID = 20
+_LONGEST_CONNECTION_ID, _SHORTEST_FIRST_ID = 20, 8
 _SHORTEST_QUIC_BYTES, _SHORTEST_INITIAL_BYTES = 21, 1200
 
 
@@ -36,13 +37,22 @@ def http(opening: Opening) -> Answer:
         match = _REQUEST.match(asked)
         if match is not None:
             return {"method": match[1].decode(), "version": match[3].decode()}
-        begun = _BEGUN_REQUEST.fullmatch(asked.partition(b"\n")[0])
-        return {"method": asked.partition(b" ")[0].decode(), "version": None} if begun else None
+        return _begun_request(asked) if b"\n" not in asked else None
     answered = opening.server_bytes
     if not asked and _RESPONSE.match(answered):
         return {"method": None, "version": answered[:8].decode()}
     short = len(asked) < _LONGEST_METHOD_BYTES and any(method.startswith(asked) for method in _METHODS)
     return UNDECIDED if asked and short else None
+
+
+def _begun_request(line: bytes) -> Answer:
+    """Judge a request line whose end isn't there yet: a path or a URL that begins is enough."""
+    begun = _BEGUN_LINE.fullmatch(line)
+    if begun is None:
+        return None
+    if begun[2]:
+        return {"method": begun[1].decode(), "version": None}
+    return UNDECIDED if len(line) < _LONGEST_VAGUE_LINE else None
 
 
 def tls(opening: Opening) -> Answer:
@@ -89,9 +99,13 @@ def _long_header(payload: bytes, length: int) -> Evidence | None:
         return None
     if version == 0:
         listed = payload[7 + target + source :]
-        known = [listed[i : i + 4] for i in range(0, len(listed), 4)]
-        right = len(listed) % 4 == 0 and any(_is_version(int.from_bytes(one, "big"), 0xC0) for one in known)
-        return {"version": "negotiation", "length": length} if right and any(map(any, known)) else None
+        known = [int.from_bytes(listed[i : i + 4], "big") for i in range(0, len(listed), 4)]
+        right = (
+            len(listed) % 4 == 0
+            and source >= _SHORTEST_FIRST_ID
+            and any(_is_version(one, 0xC0) for one in known if one)
+        )
+        return {"version": "negotiation", "length": length} if right else None
     return {"version": f"{version:08x}", "length": length, "connection_ids": [target, source]}
 
 
