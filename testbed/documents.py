@@ -38,27 +38,29 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class Document:
     """A YAML mapping with the line of each of its parts: `lines[("rules", 2, "match")] -> 17`.
 
-    `origins` names the file of each key at the top that came from another one by `extends`.
+    `origins` names the file of each part that came from another one by `extends`: a key at the top, an item under it.
     """
 
     path: str
     data: dict[str, Any]
     lines: Mapping[Location, int]
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[Location, str] = field(default_factory=dict)
 
     def place(self, location: Sequence[str | int] = ()) -> str:
         """Return `file:line` of the nearest part that stands in the file."""
         where = tuple(location)
         while where and where not in self.lines:
             where = where[:-1]
-        path = self.origins.get(str(where[0]), self.path) if where else self.path
+        ways = (where[:end] for end in range(len(where), 0, -1))
+        path = next((self.origins[way] for way in ways if way in self.origins), self.path)
         return f"{path}:{self.lines.get(where, 1)}"
 
     def over(self, base: Document) -> Document:
         """Return this document laid over another: a key given here replaces the whole of that key there."""
         inherited = {key for key in base.data if key not in self.data}
         lines = {where: line for where, line in base.lines.items() if where and where[0] in inherited}
-        origins = {key: base.origins.get(key, base.path) for key in inherited}
+        origins: dict[Location, str] = {(key,): base.path for key in inherited}
+        origins.update({where: path for where, path in base.origins.items() if where[0] in inherited})
         return Document(self.path, {**base.data, **self.data}, {**lines, **self.lines}, {**origins, **self.origins})
 
     def line(self, location: Sequence[str | int] = ()) -> int:

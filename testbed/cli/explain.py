@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from testbed import shipped
-from testbed.documents import Document, Location, read_document
+from testbed.documents import Document, Location
 from testbed.dpi.explain import as_lines, explain, line_of
+from testbed.dpi.inherit import read_inherited
 from testbed.dpi.names import check_pattern, read_list
 from testbed.dpi.policy import Hit, load_policy
 from testbed.errors import InputError, Problem
@@ -31,13 +32,14 @@ def command(name: str, reference: str, against: Path | None, as_json: bool) -> i
     testbed policy explain t.co --policy my-policy.yaml --against my-names.txt
     """
     policy = load_policy(reference, GROUPS)
-    path = shipped.find(reference, "policies")
+    inherited = read_inherited(reference)
+    folders = (*inherited.folders, shipped.folder("policies"))
     asked = name.lower().rstrip(".")
 
     def find_line(listed: str, hit: Hit) -> str:
         if not listed:
-            return _place_in_policy(path, policy.rule_names.index(hit.rule), hit)
-        source = path.parent / "lists" / listed
+            return _place_in_policy(inherited.document, policy.rule_names.index(hit.rule), hit)
+        source = next(path for folder in folders if (path := folder / "lists" / listed).is_file())
         return f"{source}:{line_of(hit.pattern, source.read_text(encoding='utf-8-sig').splitlines()) or 1}"
 
     found = explain(policy, asked, _names(against), find_line)
@@ -49,9 +51,8 @@ def command(name: str, reference: str, against: Path | None, as_json: bool) -> i
     return 0
 
 
-def _place_in_policy(path: Path, rule: int, hit: Hit) -> str:
+def _place_in_policy(document: Document, rule: int, hit: Hit) -> str:
     """Return the line of the rule's pattern; of its match, if the pattern is written in a way not seen here."""
-    document = read_document(path)
     for location in document.lines:
         if (
             location[:3] == ("rules", rule, "match")

@@ -159,6 +159,8 @@ class Freeze(Strict):
 
     after_bytes: Size | None = None
     """Payload bytes that pass first."""
+    up_to_bytes: Size | None = None
+    """With it, each flow has a limit of its own between `after_bytes` and this, by the seed."""
     after_packets: int | None = Field(default=None, ge=1)
     """Data packets that pass first."""
     sender: Literal["server", "client", "both"] = "server"
@@ -168,6 +170,8 @@ class Freeze(Strict):
     def _one(self) -> Freeze:
         if (self.after_bytes is None) == (self.after_packets is None):
             raise ValueError("a freeze counts bytes or packets; give `after_bytes: 16 kB` or `after_packets: 25`")
+        if self.up_to_bytes is not None and (self.after_bytes is None or self.up_to_bytes < self.after_bytes):
+            raise ValueError("`up_to_bytes` is below the limit it raises; give `after_bytes` and more than that")
         return self
 
 
@@ -276,13 +280,13 @@ class Residual(Strict):
     """How long, and for which later packets, a rule goes on after it has fired.
 
     `key`: 4-tuple (either direction), 3-tuple (client, server, server port), 2-tuple (client, server), `server`,
-    `client` (addresses alone).
+    `client` (addresses alone), `sources` (either address, but only what it sends, to whomever).
     """
 
     lasts: Duration
     spread: Duration = 0.0
     """Each block lasts between `lasts` and `lasts + spread`, by the seed."""
-    key: Literal["2-tuple", "3-tuple", "4-tuple", "server", "client"] = "4-tuple"
+    key: Literal["2-tuple", "3-tuple", "4-tuple", "server", "client", "sources"] = "4-tuple"
     reaction: Literal["rst", "drop"] = "rst"
     sender: Literal["client", "server"] | None = None
     """Whose packets are answered or dropped; default: everybody's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from testbed.dpi.action import Action, Reset, Residual
+from testbed.dpi.action import Action, Freeze, Reset, Residual
 from testbed.dpi.chance import Chance
 from testbed.dpi.compiled import CompiledPolicy, CompiledRule
 from testbed.dpi.decision import PASSED, Decision, Injection, Note, Probe, Verdict
@@ -95,8 +95,16 @@ class Acts:
                 return Slow(rule.name, action.throttle, Bucket())
             return Slow(rule.name, action.throttle, self._buckets.setdefault((rule.name, about), Bucket()))
         if action.freeze is not None:
-            return Frozen(rule.name, action.freeze)
+            return Frozen(rule.name, action.freeze, self._frozen_at(rule.name, action.freeze, flow))
         return Impaired(rule.name, action.impair, self._chance) if action.impair is not None else None
+
+    def _frozen_at(self, rule: str, spec: Freeze, flow: Flow) -> float:
+        """Return the bytes after which a flow freezes."""
+        least = float(spec.after_bytes or 0)
+        if spec.up_to_bytes is None:
+            return least
+        share = self._chance.share(f"freeze {rule}", flow.key, flow.isn.to_bytes(4, "big"))
+        return least + (spec.up_to_bytes - least) * share
 
     def treat(self, fate: Fate, sight: Sight) -> Decision:
         """Let a packet meet its flow's fate."""

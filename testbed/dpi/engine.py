@@ -200,10 +200,16 @@ class Engine:
         """Find the rules that stand for a flow, under the policy of now."""
         flow.generation = self._generation
         flow.settled = None
-        flow.candidates = tuple(candidate for candidate in self._compiled.rules if candidate.match.stands(flow))
+        flow.candidates = ()
+        if self._looks_at_host(flow):
+            flow.candidates = tuple(candidate for candidate in self._compiled.rules if candidate.match.stands(flow))
         flow.always = any(candidate.ever for candidate in flow.candidates)
         if flow.fate is not None and flow.fate.rule not in self._compiled.names:
             flow.fate = None
+
+    def _looks_at_host(self, flow: Flow) -> bool:
+        share = self.policy.filtered_hosts
+        return share >= 1.0 or self._chance.share("filtered host", flow.inside_address) < share
 
     def _show(self, sight: Sight, flow: Flow) -> None:
         deep = flow.more()
@@ -224,7 +230,10 @@ class Engine:
                 continue
             evidence = {**candidate.match.circumstances(flow), **evidence}
             return self._acts.act(candidate, sight, flow, evidence)
-        if not flow.candidates or (flow.data_packets >= self._compiled.packets_inspected and self._is_over(flow)):
+        compiled = self._compiled
+        if compiled.counts_volume:  # each packet is counted, so no flow is left alone
+            return PASSED
+        if not flow.candidates or (flow.data_packets >= compiled.packets_inspected and self._is_over(flow)):
             flow.settled = self._settled
             return self._settled
         return PASSED
@@ -248,7 +257,7 @@ class Engine:
             query = sight.query
             about = (flow.key, flow.isn.to_bytes(4, "big"), query.id.to_bytes(2, "big") if query is not None else b"")
         else:
-            about = ((flow.client if rule.drawn_per == "client" else flow.server)[0], b"", b"")
+            about = (flow.inside_address if rule.drawn_per == "client" else flow.outside_address, b"", b"")
         return self._chance.share(f"rule {rule.name}", *about) < probability
 
     @staticmethod

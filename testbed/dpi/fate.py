@@ -80,6 +80,7 @@ class Frozen:
 
     rule: str
     spec: Freeze
+    limit: float = 0.0
     bytes: int = 0
     packets: int = 0
 
@@ -89,7 +90,7 @@ class Frozen:
         if spec.sender != "both" and (spec.sender == "client") is not sight.from_client:
             return None
         if spec.after_bytes is not None:
-            full = self.bytes >= spec.after_bytes
+            full = self.bytes >= self.limit
         else:
             full = self.packets >= (spec.after_packets or 0)
         if full:

@@ -111,6 +111,16 @@ class Flow:
             return self.key[4:8], int.from_bytes(self.key[10:12], "big")
         return self.key[16:32], int.from_bytes(self.key[34:36], "big")
 
+    @property
+    def inside_address(self) -> bytes:
+        """Address of the inside host, whoever opened the flow."""
+        return (self.client if self.from_inside else self.server)[0]
+
+    @property
+    def outside_address(self) -> bytes:
+        """Address of the outside host, whoever opened the flow."""
+        return (self.server if self.from_inside else self.client)[0]
+
     def more(self) -> Deep:
         """Return the rarely needed part, made when first asked for."""
         if self.deep is None:

@@ -225,6 +225,10 @@ class Match(Strict):
     first_packets: FirstPackets | None = None
     data_packet: Bounds | None = None
     """Which data packet of its flow this is, counted from 1 over both directions."""
+    client_packet: Bounds | None = None
+    """Which of its client's data packets this is, counted from 1; nothing else matches."""
+    unanswered: int | None = Field(default=None, ge=1)
+    """The client has sent this many data packets or more, and the server none."""
     plugin: str | None = None
     """`python:FILE:FUNCTION` or `onnx:FILE`; refused unless the user allows plug-ins."""
     addresses: tuple[str, ...] = ()

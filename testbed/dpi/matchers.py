@@ -101,7 +101,7 @@ def needs_data(match: Match) -> bool:
     """
     own = (
         match.dns, match.http_host, match.sni, match.quic_sni, match.http, match.tls, match.quic, match.encrypted,
-        match.entropy, match.first_packets, match.data_packet, match.plugin,
+        match.entropy, match.first_packets, match.data_packet, match.client_packet, match.unanswered, match.plugin,
     )  # fmt: skip
     if any(item is not None for item in own) or match.payload or match.looks_like or match.dns_types:
         return True
@@ -112,6 +112,7 @@ def needs_data(match: Match) -> bool:
 
 def _ever(match: Match) -> bool:
     own = match.clock is not None or match.volume is not None or match.dns is not None or bool(match.dns_types)
+    own = own or match.unanswered is not None
     return own or any(_ever(part) for part in match.parts())
 
 
@@ -184,9 +185,23 @@ def _moments(match: Match) -> list[Passing]:
         tests.append(lambda sight: _NOTHING if (sight.sport > sight.dport) is above else None)
     if (number := match.data_packet) is not None:
         tests.append(lambda sight: _NOTHING if number.hold(sight.flow.data_packets) else None)
+    if (of_client := match.client_packet) is not None:
+        tests.append(
+            lambda sight: _NOTHING if sight.from_client and of_client.hold(sight.flow.client_packets) else None
+        )
+    if (least := match.unanswered) is not None:
+        tests.append(_unanswered(least))
     if (clock := match.clock) is not None:
         tests.append(lambda sight: _NOTHING if clock.holds(sight.now) else None)
     return tests
+
+
+def _unanswered(least: int) -> Passing:
+    def test(sight: Sight) -> Evidence | None:
+        sent = sight.flow.client_packets
+        return {"unanswered": sent} if sent >= least and sent == sight.flow.data_packets else None
+
+    return test
 
 
 def _sender(sender: str) -> Passing:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from testbed import shipped
-from testbed.documents import Document, Strict, read_document, validate
+from testbed.documents import Document, Strict, validate
 from testbed.dpi.addresses import GeoTable, read_prefixes
 from testbed.dpi.fingerprints import PROTOCOLS
+from testbed.dpi.inherit import read_inherited
 from testbed.dpi.injector import Injector
 from testbed.dpi.match import NAME_KEYS, Match, NameSet, is_prefix
 from testbed.dpi.names import NameIndex, check_pattern, read_list
@@ -27,6 +28,7 @@ from testbed.dpi.presets import PRESETS
 from testbed.dpi.rule import Rule
 from testbed.dpi.tracking import Tracking
 from testbed.errors import InputError, Problem
+from testbed.units import Fraction
 
 _GEOGRAPHY = "geo-emulated.csv"
 
@@ -56,10 +58,17 @@ class Policy(Strict):
     policy: str
     title: str
     about: str = ""
+    extends: str | None = None
+    """Another policy, by name or file: a key given here replaces the whole of that key there; own rules come first, and
+    one with the name of a rule there takes its place."""
+    leave_out: tuple[str, ...] = ()
+    """Rules of the extended policy that are left out."""
     placement: Literal["on-path", "in-path"] = "on-path"
     """An on-path censor sees copies: it can inject, but neither drop nor delay."""
     preset: str | None = None
     """A named set of `parser` and `tracking` values; what is given beside it counts instead."""
+    filtered_hosts: Fraction = 1.0
+    """Share of the inside hosts that this censor looks at, always the same ones by the seed."""
     injector: Injector = Injector()
     parser: Parser = Parser()
     tracking: Tracking = Tracking()
@@ -158,17 +167,12 @@ class Policy(Strict):
 
 def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | None = None) -> Policy:
     """Load a policy by shipped name or path, its lists read; `InputError` with all faults."""
-    path = shipped.find(reference, "policies")
-    if not path.exists() and path.parent == shipped.folder("policies"):
-        known = shipped.names("policies")
-        near = difflib.get_close_matches(str(reference), known, 1)
-        mend = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
-        raise InputError([Problem(str(reference), "no such policy", mend)])
-    document = read_document(path)
+    inherited = read_inherited(reference)
+    document = inherited.document
     policy = validate(document, Policy)
     known_groups = {name: tuple(values) for name, values in (groups or {}).items()}
     problems = _reference_problems(document, policy, known_groups if groups is not None else None)
-    folders = (path.parent / "lists", shipped.folder("policies") / "lists")
+    folders = tuple(folder / "lists" for folder in (*inherited.folders, shipped.folder("policies")))
     names, prefixes = _read_lists(document, policy, folders, problems)
     geography = _read_geography(policy, folders, problems)
     if problems:

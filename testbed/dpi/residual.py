@@ -32,10 +32,11 @@ class Block:
     until: float
     lasts: float
     client_key: bytes
+    sender: str | None
 
     def covers(self, from_client: bool) -> bool:
         """Say whether packets of that end are answered."""
-        return self.spec.sender is None or (self.spec.sender == "client") is from_client
+        return self.sender is None or (self.sender == "client") is from_client
 
 
 def _halves(key: bytes) -> tuple[bytes, bytes, bytes, bytes]:
@@ -59,7 +60,7 @@ _KEYS: dict[str, Callable[[bytes], bytes]] = {
     "4-tuple": lambda key: key, "3-tuple": _three, "2-tuple": _two,
     "server": lambda key: _halves(key)[1], "client": lambda key: _halves(key)[0],
 }  # fmt: skip
-WIDE = frozenset(_KEYS) - {"4-tuple"}
+WIDE = frozenset((*_KEYS, "sources")) - {"4-tuple"}
 
 
 class ResidualBlocks:
@@ -69,16 +70,16 @@ class ResidualBlocks:
         self._blocks: dict[str, dict[tuple[int, bytes], Block]] = {}
         self._armed = 0
 
-    def arm(self, rule: Rule, spec: Residual, proto: int, client_key: bytes, now: float, lasts: float) -> Block:
-        """Start a block for a flow."""
-        blocks = self._blocks.setdefault(spec.key, {})
-        about = 0 if spec.key in ("server", "client", "2-tuple") else proto
-        block = Block(rule, spec, now + lasts, lasts, client_key)
-        blocks[about, _KEYS[spec.key](client_key)] = block
+    def arm(self, rule: Rule, spec: Residual, proto: int, client_key: bytes, now: float, lasts: float) -> None:
+        """Start a block for a flow; `sources` is one on each address."""
+        for kind in ("client", "server") if spec.key == "sources" else (spec.key,):
+            blocks = self._blocks.setdefault(kind, {})
+            about = 0 if kind in ("server", "client", "2-tuple") else proto
+            sender = kind if spec.key == "sources" else spec.sender
+            blocks[about, _KEYS[kind](client_key)] = Block(rule, spec, now + lasts, lasts, client_key, sender)
         self._armed += 1
         if self._armed % _SWEEP_EVERY == 0:
             self._keep(lambda running: running.until > now)
-        return block
 
     def find(self, proto: int, key: bytes, now: float) -> tuple[Block, bool] | None:
         """Return the block that a packet falls into and whether its client sent it; its time is renewed if its rule

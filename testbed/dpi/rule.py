@@ -39,7 +39,8 @@ class Rule(Strict):
     probability: Fraction = 1.0
     """Of a connection (or DNS query) being acted on."""
     drawn_per: Literal["connection", "client", "server"] = "connection"
-    """What `probability` is drawn for: `client` makes a share of the inside hosts filtered, always the same ones."""
+    """What `probability` is drawn for: `client` makes the rule hold for a share of the inside hosts, whoever opens the
+    flow, always the same ones; `server` likewise for the outside hosts."""
     by_clock: tuple[TimedProbability, ...] = ()
     """Other probabilities by the time of day; the first that holds counts."""
     moment: Literal["any", "syn", "handshake", "data"] = "any"

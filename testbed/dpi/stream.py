@@ -1,4 +1,4 @@
-"""One side's TCP stream as a censor puts it together: not at all careful, in order only, or in full with overlaps.
+"""One side's TCP stream as a censor puts it together: as it arrives, in order only, or in full with overlaps.
 
 Bounded: no more than `longest` bytes are kept, and a segment further ahead than that is not believed.
 """
@@ -33,7 +33,7 @@ class Stream:
 
     def add(self, seq: int, payload: bytes, mode: str) -> bytes:
         """Take a segment in one of the modes of `Parser.reassembly`; return the contiguous bytes."""
-        at = (seq - self.base) & _MASK
+        at = (seq - self.base) & _MASK if mode != "arrival" else len(self._data)
         if at >= _HALF:  # begins before the stream: the part inside counts
             payload = payload[_MASK + 1 - at :]
             at = 0
