@@ -89,11 +89,7 @@ class Frozen:
         spec = self.spec
         if spec.sender != "both" and (spec.sender == "client") is not sight.from_client:
             return None
-        if spec.after_bytes is not None:
-            full = self.bytes >= self.limit
-        else:
-            full = self.packets >= (spec.after_packets or 0)
-        if full:
+        if self.bytes >= self.limit if spec.after_bytes is not None else self.packets >= (spec.after_packets or 0):
             return DROPPED
         if sight.payload:
             self.bytes += len(sight.payload)

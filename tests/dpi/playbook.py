@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from scapy.layers.dns import DNS, DNSQR, DNSRROPT
 from scapy.layers.inet import IP, TCP, UDP
@@ -103,6 +104,26 @@ def ack(dport: int = DPORT) -> Send:
     return segment("A", ISN + 1, PEER_ISN + 1, dport=dport)
 
 
+def opened(book: Playbook, dport: int = DPORT, **ends: Any) -> Playbook:
+    """Shake hands; `ends` are those of `between`."""
+    for step in (syn(dport), syn_ack(dport), ack(dport)):
+        book >> between(step, **ends)
+    return book
+
+
+def between(
+    step: Send, *, client: str = CLIENT, server: str = SERVER, sport: int | None = None, from_outside: bool = False
+) -> Send:
+    """The same packet between other hosts, from another port of the client, or in a flow that the outside opened."""
+    packet, to_server = step.packet.copy(), step.side is INSIDE
+    packet[IP].src, packet[IP].dst = (client, server) if to_server else (server, client)
+    for layer in (TCP, UDP):
+        if layer in packet and sport is not None:
+            setattr(packet[layer], "sport" if to_server else "dport", sport)
+    side = step.side.other if from_outside else step.side
+    return Send(f"{step.text} [{client} {server} {sport or ''}]", packet, side)
+
+
 def data(content: bytes, dport: int = DPORT, offset: int = 0) -> Send:
     """The client's PSH+ACK."""
     return segment("PA", ISN + 1 + offset, PEER_ISN + 1, content, dport)
@@ -130,6 +151,18 @@ def request_bytes(host: str) -> bytes:
 def request(host: str, dport: int = 80) -> Send:
     """The client's HTTP request."""
     return data(request_bytes(host), dport)
+
+
+def datagram(content: bytes, dport: int = DPORT, sport: int = SPORT) -> Send:
+    """A datagram of the client."""
+    packet = IP(src=CLIENT, dst=SERVER) / UDP(sport=sport, dport=dport) / Raw(content)
+    return Send(f"client udp {dport} {len(content)} B", packet)
+
+
+def datagram_back(content: bytes, dport: int = DPORT, sport: int = SPORT) -> Send:
+    """A datagram of the server."""
+    packet = IP(src=SERVER, dst=CLIENT) / UDP(sport=dport, dport=sport) / Raw(content)
+    return Send(f"server udp {dport} {len(content)} B", packet, OUTSIDE)
 
 
 def query(name: str, qtype: str = "A", edns: bool = False, **header: int) -> Send:
@@ -164,6 +197,22 @@ def silence() -> Check:
 def dropped() -> Check:
     """The packet is gone, without a word."""
     return "dropped", lambda decision: decision.verdict is Verdict.DROP and not decision.injections
+
+
+def rule(name: str) -> Check:
+    """This rule and no other spoke."""
+    return f"by {name}", lambda decision: [note.rule for note in decision.notes] == [name]
+
+
+def throttled() -> Check:
+    """The packet is over a rule's bucket."""
+    return "throttled", lambda decision: decision.verdict is Verdict.THROTTLE
+
+
+def noted(name: str) -> Check:
+    """The packet passes, nothing is injected, and the rule says so."""
+    text, by = rule(name)
+    return f"noted {text}", lambda decision: passes(decision) and not decision.injections and by(decision)
 
 
 def answer(address: str = "127.0.0.1") -> Check:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from scapy.layers.dns import DNS
+from scapy.layers.dns import DNS, DNSQR, DNSRR
 from scapy.layers.inet import IP, TCP, UDP
 
 from testbed.dpi.engine import Engine
@@ -21,11 +23,14 @@ from tests.dpi.playbook import (
     Send,
     ack,
     answer,
+    between,
     client_hello,
     data,
+    datagram,
     dropped,
     from_server,
     hello_bytes,
+    opened,
     playbook,
     query,
     request,
@@ -181,3 +186,76 @@ def test_bad_checksum_reset_after_syn(book: Playbook, dport: int, evades: bool) 
 )  # fmt: skip
 def test_header_games_evade(book: Playbook, content: bytes) -> None:
     connected(book, 80) >> data(content, 80) << silence()
+
+
+def test_the_checksum_is_not_verified_for_http(book: Playbook) -> None:
+    connected(book, 80) >> segment("PA", ISN + 1, PEER_ISN + 1, request_bytes(BAD), 80, chksum=0x1234) << reset(INSIDE)
+
+
+def test_the_true_answer_still_comes(book: Playbook) -> None:
+    book >> query(BAD) << answer()
+    reply = DNS(id=7, qr=1, qd=DNSQR(qname=BAD), an=DNSRR(rrname=BAD, rdata="198.18.0.80"))
+    book >> Send("true answer", IP(src=SERVER, dst=CLIENT) / UDP(sport=53, dport=5353) / reply, OUTSIDE) << silence()
+
+
+def test_any_packet_in_the_window_draws_another_reset_but_a_reset_draws_none(book: Playbook) -> None:
+    connected(book) >> client_hello(BAD) << reset(INSIDE)
+    for offset in range(3):
+        book >> data(b"anything", DPORT, 100 + offset) << reset(INSIDE)
+    book >> segment("R", ISN + 1) << silence()
+
+
+def test_not_every_host_is_filtered(policy: Policy) -> None:
+    some = policy.model_copy(update={"filtered_hosts": 0.4})
+    hosts = [f"100.64.7.{number}" for number in range(250)]
+    seen: dict[str, set[str]] = {how: set() for how in ("dns", "sni", "from outside")}
+    for host in hosts:
+        book = playbook(Engine(some, seed=1))
+        if (book >> between(query(BAD), client=host)).last.injections:
+            seen["dns"].add(host)
+        if (opened(book, client=host) >> between(client_hello(BAD), client=host)).last.injections:
+            seen["sni"].add(host)
+        ends: dict[str, Any] = {"client": SERVER, "server": host, "from_outside": True}
+        if (opened(book, 80, **ends) >> between(request(BAD), **ends)).last.injections:
+            seen["from outside"].add(host)
+    assert seen["dns"] == seen["sni"] == seen["from outside"]
+    assert 75 <= len(seen["dns"]) <= 125
+
+
+def test_by_default_every_host_is(policy: Policy) -> None:
+    assert policy.filtered_hosts == 1.0
+
+
+def test_names_of_public_resolvers_are_blocked(book: Playbook) -> None:
+    book >> query("cloudflare-dns.com") << answer()
+    connected(book) >> client_hello("dns.adguard.com") << reset(INSIDE)
+
+
+def test_addresses_of_public_resolvers_are_blocked(book: Playbook) -> None:
+    book >> between(query("innocent.example"), server="198.18.0.210") << dropped()
+    book >> between(syn(853), server="198.18.0.210") << dropped()
+    book >> query("innocent.example") << silence()
+
+
+def test_direct_tor_is_cut(book: Playbook) -> None:
+    opened(book, 9001, server="198.18.0.200") << reset(INSIDE)
+
+
+@pytest.mark.parametrize("name", ["www.msftncsi.com", "connectivitycheck.gstatic.com"])
+def test_connectivity_checks_still_work(book: Playbook, name: str) -> None:
+    book >> query(name) << silence()
+
+
+def test_no_rule_claims_what_was_not_found(policy: Policy) -> None:
+    used = {key for rule in policy.rules for match in rule.match.walk() for key in match.model_fields_set}
+    assert not used & {"quic_sni", "quic", "tls", "looks_like", "encrypted"}
+    assert all(rule.action.kind != "throttle" for rule in policy.rules)
+
+
+@pytest.mark.parametrize(("name", "port", "blocked"), [
+    ("tm-2022", 3479, False), ("tm-2022-turkmentelecom", 3479, True), ("tm-2022-turkmentelecom", 3478, True),
+    ("tm-2022-turkmentelecom", 3480, False),
+])  # fmt: skip
+def test_3479_is_blocked_on_turkmentelecom(name: str, port: int, blocked: bool) -> None:
+    book = playbook(Engine(load_policy(name), seed=1))
+    book >> datagram(bytes(20), port) << (dropped() if blocked else silence())
