@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from typing import Final
 
 PRINTABLE: Final = bytes(range(0x20, 0x7F))
@@ -40,6 +41,11 @@ def exemption(payload: bytes) -> str | None:
     return None
 
 
+def looks_random(data: bytes) -> bool:
+    """Say whether bytes, of one packet or several, pass neither as light or heavy (Ex1) nor as text (Ex3)."""
+    return _LOW_POPCOUNT < mean_popcount(data) < _HIGH_POPCOUNT and printable(data) * 2 <= len(data)
+
+
 def mean_popcount(payload: bytes) -> float:
     """Return the mean number of bits set per byte, 0 for no bytes; random data has 4."""
     return int.from_bytes(payload, "big").bit_count() / len(payload) if payload else 0.0
@@ -53,5 +59,4 @@ def printable(payload: bytes) -> int:
 def entropy(payload: bytes) -> float:
     """Return the Shannon entropy of the bytes of a payload in bits per byte; at most log2 of its length."""
     size = len(payload)
-    counts = (payload.count(byte) for byte in set(payload))
-    return -sum(n / size * math.log2(n / size) for n in counts) if size else 0.0
+    return math.log2(size) - sum(n * math.log2(n) for n in Counter(payload).values()) / size if size else 0.0

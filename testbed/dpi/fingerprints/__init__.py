@@ -74,7 +74,7 @@ _TLS = starting(0x16)
 
 FINGERPRINTS: tuple[Fingerprint, ...] = (
     Fingerprint("wireguard", wireguard.wireguard, _DATAGRAM, starting(1, 2, 3, 4), later=True),
-    Fingerprint("openvpn", openvpn.openvpn, _BOTH, starting(range(6), 0x08, 0x38, 0x50)),
+    Fingerprint("openvpn", openvpn.openvpn, _BOTH, starting(range(6), 0x08, range(0x30, 0x39), range(0x48, 0x51))),
     Fingerprint("pptp", ppp.pptp, _STREAM, starting(0)),
     Fingerprint("l2tp", ppp.l2tp, _DATAGRAM, starting(0xC8)),
     Fingerprint("ike", ipsec.ike, _DATAGRAM),

@@ -14,7 +14,7 @@ from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer
 _HANDSHAKE = b"\x13BitTorrent protocol"
 _TRACKER_CONNECT = bytes.fromhex("0000041727101980") + bytes(4)
 _ANNOUNCE = re.compile(rb"GET /[^ ]*[?&]info_hash=[^ ]{20,60}")
-_DHT = re.compile(rb"d(?:1:[ar]d2:id20:|1:eli20\d|2:ip[46]:|1:q\d)")
+_DHT = re.compile(rb"d(?:1:[aerq]|2:ip)")
 _DHT_KIND = re.compile(rb"1:y1:([qre])")
 _LOCAL = b"BT-SEARCH * HTTP/1.1\r\n"
 _UTP = struct.Struct("!BBHIIIHH")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from itertools import pairwise
 
-from testbed.dpi.encrypted import exemption
+from testbed.dpi.encrypted import looks_random
 from testbed.dpi.fingerprints.opening import Opening, Shown
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
 _HEADER = struct.Struct("!8s8sBBBBII")
-_MARKER = bytes(4)
+_MARKER, _NAT_KEEPALIVE = bytes(4), b"\xff"
 _V1, _V2 = 0x10, 0x20
 _V1_EXCHANGES = frozenset({1, 2, 3, 4, 5, 6, 32, 33})
 _V1_MOST_PAYLOAD, _V1_FLAGS = 21, 0x07
@@ -61,18 +61,25 @@ def esp_in_udp(opening: Opening) -> Answer:
     """Recognise ESP in UDP by three packets of one side: one SPI, rising numbers, bodies that look random."""
     waiting = False
     for client in (True, False):
-        packets = [packet for packet in opening.of(client) if _may_be_esp(packet)]
-        waiting = waiting or bool(packets)
+        packets = [packet for packet in opening.of(client) if not _goes_beside_esp(packet)]
+        if not packets or not all(map(_may_be_esp, packets)):
+            continue
+        waiting = True
         if len(packets) < _ENOUGH_ESP_PACKETS:
             continue
         heads = [struct.unpack_from("!II", packet.payload) for packet in packets]
         numbers = [number for _, number in heads]
         steady = all(0 < b - a <= _MOST_AHEAD for a, b in pairwise(numbers))
-        random = all(exemption(packet.payload[8:]) is None for packet in packets)
+        random = looks_random(b"".join(packet.payload[8:] for packet in packets))
         if len({spi for spi, _ in heads}) == 1 and steady and random:
             return {"spi": f"{heads[0][0]:08x}", "first": numbers[0], "packets": len(packets)}
         return None
     return UNDECIDED if waiting else None
+
+
+def _goes_beside_esp(packet: Shown) -> bool:
+    """Say whether a packet is a NAT keepalive or IKE behind its marker, which share the port (RFC 3948 §2)."""
+    return packet.payload == _NAT_KEEPALIVE or packet.payload.startswith(_MARKER)
 
 
 def _may_be_esp(packet: Shown) -> bool:

@@ -15,7 +15,6 @@ _ENOUGH_DATAGRAMS = 10
 _HEAD_BYTES = 16
 _SHORTEST_BYTES = 24
 _MOST_FIXED_BITS = 3
-_FAIR_POPCOUNT = (3.4, 4.6)
 
 
 def fully_encrypted(opening: Opening) -> Answer:
@@ -47,9 +46,7 @@ def random_udp(opening: Opening) -> Answer:
     if len(heads) < _ENOUGH_DATAGRAMS:
         return UNDECIDED if len(set(heads)) == len(heads) else None
     joined = b"".join(packet.payload[:_HEAD_BYTES] for packet in opening.packets)
-    popcount = encrypted.mean_popcount(joined)
-    if fixed >> 8 * (_HEAD_BYTES - 1) or fixed.bit_count() > _MOST_FIXED_BITS:
+    if fixed >> 8 * (_HEAD_BYTES - 1) or fixed.bit_count() > _MOST_FIXED_BITS or not encrypted.looks_random(joined):
         return None
-    if not _FAIR_POPCOUNT[0] < popcount < _FAIR_POPCOUNT[1]:
-        return None
-    return {"datagrams": len(heads), "fixed_bits": fixed.bit_count(), "popcount": round(popcount, 3)}
+    popcount = round(encrypted.mean_popcount(joined), 3)
+    return {"datagrams": len(heads), "fixed_bits": fixed.bit_count(), "popcount": popcount}

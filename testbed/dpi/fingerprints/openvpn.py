@@ -11,7 +11,11 @@ other opcodes. The first byte is opcode << 3 | key id; over TCP a 16-bit length 
     tls-crypt-v2        as before, then the wrapped key, its length last            54 + wrapped key
 
 The id and the time (seconds since 1970) of the wrapped forms lie in clear, so each form is known by its first packet
-alone. A reset with an HMAC that fits none of them is known by the server's, which repeats the client's session id.
+alone. A reset with an HMAC that fits none of them is known by the server's, which repeats the client's session id. A
+capture that begins late shows data packets only: opcode 6, or 9 and a peer id that stays; then either a packet number
+in clear that counts up (AEAD), or a random-looking HMAC and lengths of whole cipher blocks (CBC, HMAC of SHA1). It
+takes six of them in a row to say so.
+
 Static-key mode has no opcodes: it looks fully encrypted, and so do obfuscated builds (XOR).
 """
 
@@ -19,7 +23,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 
+from testbed.dpi import encrypted
 from testbed.dpi.fingerprints.opening import TCP, Opening
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
@@ -32,6 +38,12 @@ _CRYPT_RESET_BYTES = 54
 _SHORTEST_RESET_BYTES, _LONGEST_RESET_BYTES = 14, 1400
 _OLDEST_TIME, _NEWEST_TIME = 0x38000000, 0xF0000000
 _NO_ACKS_PACKET_0 = bytes(5)
+_DATA = {6: 1, 9: 4}
+"""Data opcodes and the length of their header: opcode and, in version 2, the peer id."""
+_ENOUGH_DATA_PACKETS = 6
+_MOST_AHEAD = 16
+_SHORTEST_DATA_BYTES = 30
+_CIPHER_BLOCK_BYTES, _SHA1_BYTES = 8, 20
 
 
 def openvpn(opening: Opening) -> Answer:
@@ -41,6 +53,8 @@ def openvpn(opening: Opening) -> Answer:
         return UNDECIDED if opening.proto == TCP and _may_grow(opening) else None
     from_client, first = messages[0]
     opcode, key_id = first[0] >> 3, first[0] & 7
+    if opcode in _DATA:
+        return _data(messages)
     if opcode not in _CLIENT_RESETS or key_id or not _SHORTEST_RESET_BYTES <= len(first) <= _LONGEST_RESET_BYTES:
         return None
     mode = _mode(opcode, first)
@@ -93,6 +107,35 @@ def _mode(opcode: int, reset: bytes) -> str | None:
     if size - 22 in _HMAC_BYTES and reset.endswith(_NO_ACKS_PACKET_0) and _is_stamp(reset, size - 13):
         return "tls-auth"
     return None
+
+
+def _data(messages: list[tuple[bool, bytes]]) -> Answer:
+    """Judge data packets: one header a side, then packet numbers that count up, or whole blocks behind an HMAC."""
+    head = _DATA[messages[0][1][0] >> 3]
+    if any(message[0] != messages[0][1][0] or len(message) < _SHORTEST_DATA_BYTES for _, message in messages):
+        return None
+    found: Answer = UNDECIDED
+    for client in (True, False):
+        own = [message for side, message in messages if side == client]
+        if len(own) < _ENOUGH_DATA_PACKETS:
+            continue
+        cipher = _cipher(own, head) if len({message[:head] for message in own}) == 1 else None
+        if cipher is None:
+            return None
+        found = {"opcode": own[0][0] >> 3, "message": "data", "packets": len(own), "mode": cipher}
+    return found
+
+
+def _cipher(packets: list[bytes], head: int) -> str | None:
+    """Name what stands behind the headers of data packets, None if it isn't OpenVPN's."""
+    numbers = [int.from_bytes(packet[head : head + 4], "big") for packet in packets]
+    random = encrypted.looks_random(b"".join(packet[head + 4 :] for packet in packets))
+    if all(0 < b - a <= _MOST_AHEAD for a, b in pairwise(numbers)):
+        whole_words = all(len(packet) % 4 == 0 for packet in packets)
+        return "AEAD" if random and not whole_words else None
+    lengths = {(len(packet) - head - _SHA1_BYTES) % _CIPHER_BLOCK_BYTES for packet in packets}
+    varied = len({packet[head] for packet in packets}) > 2 and len({len(packet) for packet in packets}) > 1
+    return "CBC" if lengths == {0} and random and varied else None
 
 
 def _is_stamp(reset: bytes, offset: int) -> bool:

@@ -17,15 +17,17 @@ from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer
 from testbed.wire import tls
 
 _NAME = re.compile(r"www\.([a-z2-7]{4,25})\.com")
-_ADDED_BY_OPENSSL = frozenset({0x1301, 0x1302, 0x1303, 0x00FF})
-#: tor's src/lib/tls/ciphers.inc: 0.3.x to 0.4.8 (2016 on), and 0.4.9 as seen in a capture (2026); a build of OpenSSL
-#: may lack some, so a list fits if it is one of these with at most three suites missing
+_ADDED_BY_OPENSSL = frozenset({0x1301, 0x1302, 0x1303, 0x1304, 0x00FF})
+#: tor's ciphers.inc: 2013 to 2017 (Firefox's of then), 2018 to 0.4.8, and 0.4.9 as seen in a capture of 2026. A build
+#: of OpenSSL may lack some suites, so what is offered must be one of these lists but for suites that are missing.
 _LISTS = (
+    (0xC02B, 0xC02F, 0xC00A, 0xC009, 0xC013, 0xC014, 0xC012, 0xC007, 0xC011, 0x0033, 0x0032, 0x0045, 0x0039, 0x0038,
+     0x0088, 0x0016, 0x002F, 0x0041, 0x0035, 0x0084, 0x000A, 0x0005, 0x0004),
     (0xC02B, 0xC02F, 0xCCA9, 0xCCA8, 0xC02C, 0xC030, 0xC00A, 0xC009, 0xC013, 0xC014, 0x0033, 0x0039, 0x002F, 0x0035,
      0x000A),
     (0xC02B, 0xC02F, 0xCCA9, 0xCCA8, 0xC02C, 0xC030, 0xC00A, 0xC009, 0xC013, 0xC014, 0x009C, 0x009D, 0x002F, 0x0035),
 )  # fmt: skip
-_MOST_MISSING = 3
+_FEWEST_KEPT = 8
 _SHORTEST_MADE_UP, _FEWEST_CHANGES = 8, 3
 
 
@@ -51,7 +53,7 @@ def tor(opening: Opening) -> Answer:
 
 def _fits(offered: tuple[int, ...], listed: tuple[int, ...]) -> bool:
     kept = tuple(suite for suite in listed if suite in offered)
-    return offered == kept and len(listed) - len(kept) <= _MOST_MISSING
+    return offered == kept and len(kept) >= _FEWEST_KEPT and kept[0] == listed[0]
 
 
 def _looks_made_up(label: str) -> bool:

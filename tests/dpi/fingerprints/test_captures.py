@@ -26,6 +26,9 @@ LABELS: dict[str, tuple[tuple[str | None, ...], frozenset[str]]] = {
         ("openvpn-tls-crypt-tcp", ["openvpn"], ["fully-encrypted"]),
         ("openvpn-tls-crypt-v2", ["openvpn"], []),
         ("openvpn-tls-crypt-v2-tcp", ["openvpn"], ["fully-encrypted"]),
+        ("openvpn-late-aead", ["openvpn"], []),
+        ("openvpn-late-aead-tcp", ["openvpn"], ["fully-encrypted"]),
+        ("openvpn-late-cbc", ["openvpn"], []),
         ("openvpn-static-key", ["random-udp"], []),
         ("ikev1", ["ike", "ike"], ["esp-in-udp"]),
         ("ikev2", ["ike", "ike"], []),
@@ -70,6 +73,11 @@ LABELS: dict[str, tuple[tuple[str | None, ...], frozenset[str]]] = {
         ("snowflake", ["snowflake"], ["stun"]),
         ("quic", ["quic"], []),
         ("sip", [None], []),
+        ("bittorrent-tcp", ["bittorrent"], []),
+        ("bittorrent-utp", ["bittorrent"], []),
+        ("bittorrent-encrypted", ["fully-encrypted"], []),
+        ("telegram-abridged", ["telegram"], []),
+        ("telegram-intermediate", ["telegram"], []),
         ("telegram-obfuscated", ["fully-encrypted"], []),
     )
 }

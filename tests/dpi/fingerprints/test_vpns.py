@@ -136,3 +136,29 @@ def test_pptp_and_l2tp() -> None:
     request = struct.pack("!HHHHHH", 0xC802, 60, 0, 0, 0, 0) + struct.pack("!HHHH", 0x8008, 0, 0, 1) + bytes(40)
     assert PROTOCOLS["l2tp"](udp_flow((">", request))) == {"version": 2, "message": 1, "length": 60}
     assert PROTOCOLS["l2tp"](udp_flow((">", request + b"\0"))) is None
+
+
+def openvpn_data(number: int, size: int, *, head: bytes = b"\x48\0\0\5") -> bytes:
+    return head + struct.pack("!I", number) + KEY[:size]
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [openvpn_data(n, 41 + 7 * n) for n in (1, 2, 3, 4, 5)],  # too few
+        [openvpn_data(9, 41 + 7 * n) for n in range(1, 8)],  # the number stands
+        [openvpn_data(n, 41 + 7 * n, head=b"\x48\0\0" + bytes([n])) for n in range(1, 8)],  # the peer changes
+        [openvpn_data(n, 40 + 4 * n) for n in range(1, 8)],  # whole words: ESP under an SPI that begins with 48
+        [b"\x48\0\0\5" + struct.pack("!I", n) + bytes(50 + n) for n in range(1, 8)],  # not random
+    ],
+)
+def test_what_is_not_openvpn_data(packets: list[bytes]) -> None:
+    found = PROTOCOLS["openvpn"](udp_flow(*((">", packet) for packet in packets)))
+    assert found is (UNDECIDED if len(packets) < 6 else None)
+
+
+def test_openvpn_data_and_esp_are_told_apart_by_their_lengths() -> None:
+    esp = udp_flow(*((">", openvpn_data(n, 40 + 4 * n)) for n in range(1, 8)))
+    found = recognise(esp)
+    assert found is not None
+    assert found.protocol == "esp-in-udp"
