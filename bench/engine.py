@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from testbed.dpi.policy import load_policy
 #: what Scapy takes apart below TCP and UDP: without these it would stop at the ports
 DISSECTORS = (scapy.layers.dns, scapy.layers.inet6)
 _SCAPY_PACKETS = 10_000
-_ROUNDS = 3
+_ROUNDS = 5
 Packet = tuple[bytes, Side, float]
 
 
@@ -43,49 +44,49 @@ def judge(engine: Engine, traffic: Sequence[Packet]) -> None:
         receive(raw, side, now)
 
 
-def engine_rate(warm: Sequence[Packet], traffic: Sequence[Packet], profile: bool) -> float:
-    """Return packets a second of an engine that has seen `warm` before."""
-    best = 0.0
-    for _ in range(_ROUNDS):
-        engine = Engine(load_policy("tm-2022"), seed=1)
-        judge(engine, warm)
-        begun = time.perf_counter()
-        judge(engine, traffic)
-        best = max(best, len(traffic) / (time.perf_counter() - begun))
-    if profile:
-        engine = Engine(load_policy("tm-2022"), seed=1)
-        judge(engine, warm)
-        with cProfile.Profile() as profiler:
-            judge(engine, traffic)
-        pstats.Stats(profiler).sort_stats("tottime").print_stats(18)
-    return best
+def seconds_a_packet(warm: Sequence[Packet], traffic: Sequence[Packet]) -> float:
+    """Return what a packet costs an engine that has seen `warm` before."""
+    engine = Engine(load_policy("tm-2022"), seed=1)
+    judge(engine, warm)
+    begun = time.perf_counter()
+    judge(engine, traffic)
+    return (time.perf_counter() - begun) / len(traffic)
 
 
-def scapy_rate(traffic: Sequence[Packet]) -> float:
-    """Return packets a second that Scapy takes apart."""
+def scapy_seconds_a_packet(traffic: Sequence[Packet]) -> float:
+    """Return what a packet costs Scapy to take apart, from a sample of all."""
     sample = [raw for raw, _, _ in traffic[:: max(1, len(traffic) // _SCAPY_PACKETS)]]
-    best = 0.0
-    for _ in range(_ROUNDS):
-        begun = time.perf_counter()
-        for raw in sample:
-            IP(raw)
-        best = max(best, len(sample) / (time.perf_counter() - begun))
-    return best
+    begun = time.perf_counter()
+    for raw in sample:
+        IP(raw)
+    return (time.perf_counter() - begun) / len(sample)
+
+
+def show_profile(warm: Sequence[Packet], traffic: Sequence[Packet]) -> None:
+    """Print where the engine's time goes."""
+    engine = Engine(load_policy("tm-2022"), seed=1)
+    judge(engine, warm)
+    with cProfile.Profile() as profiler:
+        judge(engine, traffic)
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(18)
 
 
 def main(count: int, profile: bool) -> None:
-    """Measure both kinds of traffic and print the ratios."""
+    """Measure both kinds of traffic, engine and Scapy in turn, and print the ratios."""
     plain = sided(list(bulk(count + 20_000)))
     mixed = sided(list(packets(count)))
     for name, warm, traffic, goal in (
         ("settled flows", plain[:20_000], plain[20_000:], 25),
         ("tm-2022, mixed", [], mixed, 12),
     ):
-        ours, theirs = engine_rate(warm, traffic, profile), scapy_rate(traffic)
+        pairs = [(seconds_a_packet(warm, traffic), scapy_seconds_a_packet(traffic)) for _ in range(_ROUNDS)]
+        ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(
-            f"{name:15} engine {ours:9,.0f} packets/s ({1e6 / ours:.2f} µs)   scapy {theirs:7,.0f} packets/s   "
-            f"ratio {ours / theirs:.1f} (goal {goal})"
+            f"{name:15} engine {1 / ours:9,.0f} packets/s ({ours * 1e6:.2f} µs)   scapy {1 / theirs:7,.0f} packets/s   "
+            f"ratio {theirs / ours:.1f} (goal {goal})"
         )
+        if profile:
+            show_profile(warm, traffic)
 
 
 if __name__ == "__main__":
