@@ -59,7 +59,7 @@ def command(
     sys.stdout.flush()
     summary = _summary(replay, engine, told, time.perf_counter() - begun)
     print(json.dumps(summary) if as_json else _text(summary), file=sys.stderr)
-    for warning in _warnings(replay, inside or INSIDE):
+    for warning in _warnings(replay, told, inside or INSIDE):
         print(f"{pcap}: {warning}", file=sys.stderr)
     return 0
 
@@ -77,7 +77,7 @@ def _prefixes(inside: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _open(path: Path, files: ExitStack) -> BinaryIO:
-    """Open a capture, unpacking it if it is gzipped."""
+    """Open a capture, unpacking it if it is gzipped; show on a terminal how far it is read."""
     if str(path) == "-":
         source = cast(BufferedReader, sys.stdin.buffer)
     else:
@@ -85,9 +85,18 @@ def _open(path: Path, files: ExitStack) -> BinaryIO:
             source = files.enter_context(path.open("rb"))
         except OSError as error:
             raise InputError([Problem(str(path), f"can't be read: {error.strerror}", "name a capture")]) from None
-    if source.peek(2)[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, files.enter_context(gzip.GzipFile(fileobj=source)))
-    return source
+    packed = source.peek(2)[:2] == b"\x1f\x8b"
+    on_terminal = path.is_file() and sys.stderr.isatty() and not sys.stdout.isatty()
+    watched = _watched(source, path, files) if on_terminal else source
+    return cast(BinaryIO, files.enter_context(gzip.GzipFile(fileobj=watched))) if packed else watched
+
+
+def _watched(source: BinaryIO, path: Path, files: ExitStack) -> BinaryIO:
+    from rich.console import Console  # a tenth of a second that most calls can do without
+    from rich.progress import Progress
+
+    bar = files.enter_context(Progress(console=Console(stderr=True), transient=True))
+    return bar.wrap_file(source, total=path.stat().st_size, description=path.name)
 
 
 def _create(path: Path, files: ExitStack) -> BinaryIO:
@@ -107,6 +116,8 @@ class _Told:
     writer: PcapngWriter | None = None
     by_rule: Counter[str] = field(default_factory=Counter)
     injected: int = 0
+    probes: int = 0
+    intercepts: int = 0
 
     def tell(self, judged: Judged) -> None:
         decision = judged.decision
@@ -118,6 +129,8 @@ class _Told:
                 line["cut"] = True
             self.lines.write(json.dumps(line, sort_keys=True) + "\n")
         self.injected += len(decision.injections)
+        self.probes += len(decision.probes)
+        self.intercepts += decision.intercept is not None
         if self.flush:
             self.lines.flush()
         if self.writer is not None:
@@ -143,8 +156,9 @@ def _summary(replay: Replay, engine: Engine, told: _Told, seconds: float) -> dic
         "mended": replay.mended,
         "unparsed": engine.counters["unparsed"],
         "from_inside": replay.inside,
-        "flows": engine.counters.get("flows"),
+        "flows": engine.remembers()["flows"],
         "decisions": decisions,
+        "dropped": engine.counters["dropped"],
         "injected": told.injected,
         "first": replay.first,
         "last": replay.last,
@@ -159,12 +173,13 @@ def _text(summary: dict[str, Any]) -> str:
     asides = f"{summary['skipped']} without IP"
     asides += "".join(f", {summary[key]} {key}" for key in ("unparsed", "cut", "mended") if summary[key])
     span = f" over {summary['last'] - summary['first']:.1f} s" if summary["first"] is not None else ""
-    flows = f", {summary['flows']} flows" if summary["flows"] is not None else ""
+    flows = f", {sum(summary['flows'].values())} flows"
+    sent = f"{summary['injected']} injected, {summary['dropped']} dropped"
     speed = f"{summary['seconds']:.1f} s, {summary['packets_per_s']:,} packets/s"
-    return f"{summary['frames']} frames ({asides}){span}{flows}: {rules}; {summary['injected']} injected; {speed}"
+    return f"{summary['frames']} frames ({asides}){span}{flows}: {rules}; {sent}; {speed}"
 
 
-def _warnings(replay: Replay, inside: tuple[str, ...]) -> list[str]:
+def _warnings(replay: Replay, told: _Told, inside: tuple[str, ...]) -> list[str]:
     """Return what the user should know before trusting the answer."""
     found = []
     if replay.frames > replay.skipped and not replay.inside:
@@ -173,4 +188,12 @@ def _warnings(replay: Replay, inside: tuple[str, ...]) -> list[str]:
         found.append(f"the file ends inside a packet, behind frame {replay.frames}; the rest of it is missing")
     if replay.back:
         found.append(f"{replay.back} frames are older than one before them; sort the file with reordercap")
+    if told.probes:
+        found.append(
+            f"the censor wanted {told.probes} probes made; offline nobody makes them, so no probe leads to a ban"
+        )
+    if told.intercepts:
+        found.append(
+            f"the censor wanted to open {told.intercepts} TLS connections; a capture can't show what then comes"
+        )
     return found

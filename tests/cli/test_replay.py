@@ -82,6 +82,7 @@ def test_decisions_are_json_lines_with_frame_numbers(replay: Any, pcap: Path) ->
     assert {key: summary[key] for key in ("frames", "skipped", "cut", "unparsed", "from_inside", "injected")} == {
         "frames": 6, "skipped": 1, "cut": 0, "unparsed": 0, "from_inside": 4, "injected": 2,
     }  # fmt: skip
+    assert summary["flows"] == {"tcp": 1, "udp": 1} and summary["dropped"] == 0
     assert summary["decisions"] == {"dns": 1, "http-host": 1}
     assert (summary["first"], summary["last"], summary["ends_early"]) == (1_660_000_000.0, 1_660_000_000.625, False)
 
@@ -168,3 +169,22 @@ def test_a_file_that_ends_inside_a_packet_is_told(replay: Any, pcap: Path) -> No
     pcap.write_bytes(pcap.read_bytes()[:-5])
     ran = replay(pcap, "--policy", "tm-2022")
     assert ran.status == 0 and "ends inside a packet, behind frame 5" in ran.err and len(ran.lines) == 1
+
+
+PROBING = """
+policy: probing
+title: Probes what it does not know
+placement: in-path
+rules:
+  - name: probe
+    match: {protocol: tcp, ports: [80]}
+    action: {probe: {}}
+    evidence: {mark: U, source: none}
+"""
+
+
+def test_what_a_replay_can_not_do_is_told(replay: Any, pcap: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "probing.yaml"
+    policy.write_text(PROBING)
+    ran = replay(pcap, "--policy", policy)
+    assert ran.status == 0 and "offline nobody makes them" in ran.err
