@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.dpi.fingerprints import packets_wanted
-from testbed.dpi.matchers import CompiledMatch, compile_match
+from testbed.dpi.matchers import CompiledMatch, Passing, compile_match
 from testbed.dpi.policy import Policy
 from testbed.dpi.residual import WIDE
 from testbed.dpi.rule import Rule
@@ -20,11 +20,15 @@ class CompiledRule:
 
     rule: Rule
     match: CompiledMatch
+    passes: Passing
+    """The match's passing part, one step nearer."""
     needs_data: bool
     certain: bool
     """Acts whenever it matches."""
     ever: bool
     """May fire at any time of a flow's life, so the flow is never left alone."""
+    waits: bool
+    """Acts at one moment of a TCP flow only."""
     waits_for_handshake: bool
     waits_for_syn: bool
 
@@ -44,6 +48,8 @@ class CompiledPolicy:
     wide_blocks: bool
     """A block may cover flows that did not draw it, so no flow may be left to the kernel."""
     in_path: bool
+    asks_addresses: bool
+    """Some rule asks for the addresses of a flow."""
     packets_inspected: int
 
 
@@ -58,18 +64,20 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
     sizes = max((len(match.first_packets.sizes) for match in matches if match.first_packets is not None), default=0)
     residuals = [residual for rule in policy.rules if (residual := rule.residual) is not None]
     probes = any(rule.action.probe is not None for rule in policy.rules)
+    rules = tuple(_compile(rule, policy) for rule in policy.rules)
     return CompiledPolicy(
-        policy, tuple(_compile(rule, policy) for rule in policy.rules), frozenset(policy.rule_names),
-        http_knobs(policy.parser), quic_knobs(policy.parser),
+        policy, rules, frozenset(policy.rule_names), http_knobs(policy.parser), quic_knobs(policy.parser),
         max(packets_wanted(prints) if prints else 0, sizes), any(match.volume is not None for match in matches),
         probes or any(residual.key in WIDE for residual in residuals), policy.placement == "in-path",
-        policy.parser.packets_inspected,
+        any(rule.match.by_address for rule in rules), policy.parser.packets_inspected,
     )  # fmt: skip
 
 
 def _compile(rule: Rule, policy: Policy) -> CompiledRule:
     match = compile_match(rule.match, policy)
     return CompiledRule(
-        rule, match, match.needs_data or rule.moment == "data", rule.probability >= 1.0 and not rule.by_clock,
-        match.ever or bool(rule.by_clock), rule.moment == "handshake", rule.moment == "syn",
+        rule, match, match.passes, needs_data=match.needs_data or rule.moment == "data",
+        certain=rule.probability >= 1.0 and not rule.by_clock, ever=match.ever or bool(rule.by_clock),
+        waits=rule.moment in ("handshake", "syn"), waits_for_handshake=rule.moment == "handshake",
+        waits_for_syn=rule.moment == "syn",
     )  # fmt: skip

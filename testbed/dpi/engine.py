@@ -36,6 +36,8 @@ from testbed.wire.fragments import FragmentKnobs, Fragments
 
 _SETTLED = Decision(offload=Offload.PASS)
 _PLAIN_V4 = 0x45
+_DNS_PORT = (53).to_bytes(2, "big")
+_MOST_KINDS = 10_000
 
 
 class Engine:
@@ -58,6 +60,7 @@ class Engine:
         self._compiled = compile_policy(policy)
         self.policy = policy
         self._generation += 1
+        self._by_ports: dict[tuple[int, bool, bytes, bool], tuple[CompiledRule, ...]] = {}
         self._tracker = Tracker(policy.tracking, policy.parser)
         self._acts.take(self._compiled)
         self._wide = self._compiled.wide_blocks
@@ -110,7 +113,7 @@ class Engine:
                 flow = self._udp_flow(raw[12:24])
             if flow is not None and flow.settled is not None and now - flow.last_seen <= IDLE_S:
                 settled = flow.settled
-                if not self._wide or not self._acts.blocks:
+                if not self._wide or not self._acts.blocks.by_kind:
                     flow.last_seen = now
                     if settled is FORGOTTEN:
                         self._acts.dropped += 1
@@ -145,7 +148,7 @@ class Engine:
         if compiled.counts_volume:
             self._volumes.count(sight)
         proto = sight.proto
-        if acts.blocks:
+        if acts.blocks.by_kind:
             found = acts.blocks.find(proto, sight.key, sight.now)
             if found is not None:
                 decision = acts.residual(found[0], sight, found[1])
@@ -185,7 +188,7 @@ class Engine:
         """Move a TCP flow on, set the data that rules look at, and say whether they may."""
         tracker = self._tracker
         sight.data = b""
-        if not tracker.believes(sight, flow, from_client):
+        if tracker.careful and not tracker.believes(sight, flow, from_client):
             flow.handshake_just_done = False
             return False
         if flow.settled is not None and sight.flags & tcp.SYN:
@@ -200,9 +203,7 @@ class Engine:
         """Find the rules that stand for a flow, under the policy of now."""
         flow.generation = self._generation
         flow.settled = None
-        flow.candidates = ()
-        if self._looks_at_host(flow):
-            flow.candidates = tuple(candidate for candidate in self._compiled.rules if candidate.match.stands(flow))
+        flow.candidates = self._standing(flow) if self._looks_at_host(flow) else ()
         flow.always = any(candidate.ever for candidate in flow.candidates)
         if flow.fate is not None and flow.fate.rule not in self._compiled.names:
             flow.fate = None
@@ -210,6 +211,23 @@ class Engine:
     def _looks_at_host(self, flow: Flow) -> bool:
         share = self.policy.filtered_hosts
         return share >= 1.0 or self._chance.share("filtered host", flow.inside_address) < share
+
+    def _standing(self, flow: Flow) -> tuple[CompiledRule, ...]:
+        """Return the rules that stand; which of them fit the ports is the same for very many flows."""
+        kind = flow.proto, flow.from_inside, flow.key[-2:], flow.key[-4:-2] == _DNS_PORT
+        by_ports = self._by_ports.get(kind)
+        if by_ports is None:
+            if len(self._by_ports) >= _MOST_KINDS:
+                self._by_ports.clear()
+            by_ports = self._by_ports[kind] = tuple(
+                candidate for candidate in self._compiled.rules
+                if all(test(flow) is not None for test in candidate.match.by_ports)
+            )  # fmt: skip
+        if not self._compiled.asks_addresses:
+            return by_ports
+        return tuple(
+            candidate for candidate in by_ports if all(test(flow) is not None for test in candidate.match.by_address)
+        )
 
     def _show(self, sight: Sight, flow: Flow) -> None:
         deep = flow.more()
@@ -223,9 +241,9 @@ class Engine:
         for candidate in flow.candidates:
             if candidate.needs_data and not looks:
                 continue
-            if sight.proto == 6 and self._sits_out(candidate, flow, sight):
+            if sight.proto == 6 and (flow.torn or candidate.waits) and self._sits_out(candidate, flow, sight):
                 continue
-            evidence = candidate.match.passes(sight)
+            evidence = candidate.passes(sight)
             if evidence is None or not (candidate.certain or self._by_chance(candidate, sight, flow)):
                 continue
             evidence = {**candidate.match.circumstances(flow), **evidence}

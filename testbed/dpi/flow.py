@@ -46,6 +46,9 @@ def mirrored(key: bytes) -> bytes:
     return key[16:32] + key[0:16] + key[34:36] + key[32:34]
 
 
+_NEW, _NO_ENTRY = TcpState.NEW, Entry.NONE
+
+
 class Deep:
     """What only some flows need: streams put together, first packets kept, half-read QUIC, buckets and counts."""
 
@@ -87,8 +90,8 @@ class Flow:
 
     def begin(self) -> None:
         """Start as a new connection; what tore it stays (a SYN does not give the censor its sight back)."""
-        self.state: TcpState = TcpState.NEW
-        self.entry: Entry = Entry.NONE
+        self.state: TcpState = _NEW
+        self.entry: Entry = _NO_ENTRY
         self.handshake_just_done = False
         self.data_packets = self.client_packets = 0
         self.expected: int | None = None

@@ -22,6 +22,7 @@ from testbed.dpi.sight import Sight
 from testbed.wire import http, ip, ja
 
 Evidence = dict[str, Any]
+Standing = Callable[[Flow], Evidence | None]
 Passing = Callable[[Sight], Evidence | None]
 PlugIn = Callable[[Sight], Evidence | None]
 _PROTOCOLS = {"tcp": (ip.TCP,), "udp": (ip.UDP,), "icmp": (ip.ICMP, ip.ICMPV6)}
@@ -51,8 +52,11 @@ class Surroundings(Protocol):
 class CompiledMatch:
     """A `Match` ready for use."""
 
-    standing: tuple[Callable[[Flow], Evidence | None], ...]
-    passing: tuple[Passing, ...]
+    by_ports: tuple[Standing, ...]
+    """The standing tests that protocol, ports and who opened decide: the same for very many flows."""
+    by_address: tuple[Standing, ...]
+    passes: Passing
+    """Return what matched in a packet of a flow for which the match stands, None if anything did not."""
     needs_data: bool
     """Only a packet that carries data can match."""
     ever: bool
@@ -60,18 +64,7 @@ class CompiledMatch:
 
     def stands(self, flow: Flow) -> bool:
         """Say whether the standing part holds for a flow."""
-        return all(test(flow) is not None for test in self.standing)
-
-    def passes(self, sight: Sight) -> Evidence | None:
-        """Return what matched in a packet of a flow for which the match stands, None if anything did not."""
-        found: Evidence | None = None
-        for test in self.passing:
-            evidence = test(sight)
-            if evidence is None:
-                return None
-            if evidence:
-                found = {**found, **evidence} if found else evidence
-        return found if found is not None else _NOTHING
+        return all(test(flow) is not None for test in (*self.by_ports, *self.by_address))
 
     def whole(self, sight: Sight) -> Evidence | None:
         """Return what matched, both parts asked."""
@@ -81,16 +74,34 @@ class CompiledMatch:
     def circumstances(self, flow: Flow) -> Evidence:
         """Return what the standing part saw."""
         found: Evidence = {}
-        for test in self.standing:
+        for test in (*self.by_ports, *self.by_address):
             found.update(test(flow) or {})
         return found
 
 
 def compile_match(match: Match, given: Surroundings) -> CompiledMatch:
     """Compile one match and all inside it."""
-    standing = _standing(match, given)
-    passing = [*_moments(match), *_contents(match, given), *_combinations(match, given)]
-    return CompiledMatch(tuple(standing), tuple(passing), needs_data(match), _ever(match))
+    passing = (*_moments(match), *_contents(match, given), *_combinations(match, given))
+    by_ports, by_address = tuple(_by_ports(match)), tuple(_by_address(match, given))
+    return CompiledMatch(by_ports, by_address, _in_a_row(passing), needs_data(match), _ever(match))
+
+
+def _in_a_row(tests: tuple[Passing, ...]) -> Passing:
+    """Return one test that asks all, and stops at the first that fails."""
+    if len(tests) == 1:
+        return tests[0]
+
+    def test(sight: Sight) -> Evidence | None:
+        found = _NOTHING
+        for each in tests:
+            evidence = each(sight)
+            if evidence is None:
+                return None
+            if evidence:
+                found = {**found, **evidence}
+        return found
+
+    return test
 
 
 def needs_data(match: Match) -> bool:
@@ -116,8 +127,8 @@ def _ever(match: Match) -> bool:
     return own or any(_ever(part) for part in match.parts())
 
 
-def _standing(match: Match, given: Surroundings) -> list[Callable[[Flow], Evidence | None]]:
-    tests: list[Callable[[Flow], Evidence | None]] = []
+def _by_ports(match: Match) -> list[Standing]:
+    tests: list[Standing] = []
     protocols = _protocols(match)
     if protocols is not None:
         tests.append(lambda flow: _NOTHING if flow.proto in protocols else None)
@@ -134,6 +145,11 @@ def _standing(match: Match, given: Surroundings) -> list[Callable[[Flow], Eviden
             return {"port": number} if any(low <= number <= high for low, high in ranges) else None
 
         tests.append(port)
+    return tests
+
+
+def _by_address(match: Match, given: Surroundings) -> list[Standing]:
+    tests: list[Standing] = []
     if match.addresses or match.address_lists:
         table = PrefixTable(given.prefixes(match))
 
@@ -161,7 +177,7 @@ def _protocols(match: Match) -> frozenset[int] | None:
     return frozenset.intersection(*asked) if asked else None
 
 
-def _geography(match: Match, table: GeoTable | None) -> Callable[[Flow], Evidence | None]:
+def _geography(match: Match, table: GeoTable | None) -> Standing:
     countries, networks = {name.upper() for name in match.countries}, set(match.networks)
 
     def place(flow: Flow) -> Evidence | None:

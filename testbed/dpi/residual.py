@@ -67,13 +67,14 @@ class ResidualBlocks:
     """All running blocks, by what they are remembered by. Keys are those of the client's packets (see `flow`)."""
 
     def __init__(self) -> None:
-        self._blocks: dict[str, dict[tuple[int, bytes], Block]] = {}
+        self.by_kind: dict[str, dict[tuple[int, bytes], Block]] = {}
+        """Kind of key → key → block; empty while no block runs."""
         self._armed = 0
 
     def arm(self, rule: Rule, spec: Residual, proto: int, client_key: bytes, now: float, lasts: float) -> None:
         """Start a block for a flow; `sources` is one on each address."""
         for kind in ("client", "server") if spec.key == "sources" else (spec.key,):
-            blocks = self._blocks.setdefault(kind, {})
+            blocks = self.by_kind.setdefault(kind, {})
             about = 0 if kind in ("server", "client", "2-tuple") else proto
             sender = kind if spec.key == "sources" else spec.sender
             blocks[about, _KEYS[kind](client_key)] = Block(rule, spec, now + lasts, lasts, client_key, sender)
@@ -85,7 +86,7 @@ class ResidualBlocks:
         """Return the block that a packet falls into and whether its client sent it; its time is renewed if its rule
         says so."""
         back: bytes | None = None
-        for kind, blocks in self._blocks.items():
+        for kind, blocks in self.by_kind.items():
             about = 0 if kind in ("server", "client", "2-tuple") else proto
             cut = _KEYS[kind]
             block = blocks.get((about, cut(key)))
@@ -106,15 +107,12 @@ class ResidualBlocks:
 
     def _keep(self, stays: Callable[[Block], bool]) -> None:
         kept = {
-            kind: {key: block for key, block in blocks.items() if stays(block)} for kind, blocks in self._blocks.items()
+            kind: {key: block for key, block in blocks.items() if stays(block)} for kind, blocks in self.by_kind.items()
         }
-        self._blocks = {kind: blocks for kind, blocks in kept.items() if blocks}
+        self.by_kind = {kind: blocks for kind, blocks in kept.items() if blocks}
 
     def __iter__(self) -> Iterator[Block]:
-        return (block for blocks in self._blocks.values() for block in blocks.values())
+        return (block for blocks in self.by_kind.values() for block in blocks.values())
 
     def __len__(self) -> int:
-        return sum(map(len, self._blocks.values()))
-
-    def __bool__(self) -> bool:
-        return bool(self._blocks)
+        return sum(map(len, self.by_kind.values()))

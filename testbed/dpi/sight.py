@@ -6,8 +6,8 @@ Whatever the number of rules that ask, each part is parsed once a packet.
 from __future__ import annotations
 
 import struct
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from testbed.dpi.parser import Parser
 from testbed.wire import dns, http, ip, quic, tcp, tls, udp
@@ -58,102 +58,34 @@ class Sight:
         """Say whether this is a whole TCP or UDP header."""
         return self.proto in (ip.TCP, ip.UDP) and not self.is_fragment
 
-    @cached_property
-    def checksum_ok(self) -> bool:
-        """Whether the TCP checksum is right; a packet captured in part is taken at its word."""
-        packet = ip.parse(self.raw, cut=True)
-        return packet.is_cut or tcp.checksum_ok(packet)
+    checksum_ok: bool
+    """Whether the TCP checksum is right; a packet captured in part is taken at its word."""
+    tcp_option_kinds: tuple[int, ...]
+    """The kinds of the TCP options, in order."""
+    query: dns.Query | None
+    """The DNS question of a message to port 53."""
+    requests: tuple[http.Request, ...]
+    """The HTTP requests that the data holds: the one it begins with, or all where the censor knows pipelining."""
+    http_hosts: tuple[str, ...]
+    """The hosts of those requests."""
+    sni: str | None
+    """The server name of the ClientHello that the data begins with."""
+    hello: tls.ClientHello | None
+    """The whole ClientHello that the data begins with, or that this datagram completes in QUIC."""
+    quic_hello: tls.ClientHello | None
+    """The ClientHello that this datagram completes in QUIC Initials, decrypted."""
+    quic_sni: str | None
+    """The server name of that ClientHello."""
+    quic_packet: Packet | None
+    """The first packet of a datagram with a QUIC long header, not decrypted."""
 
-    @property
-    def tcp_option_kinds(self) -> tuple[int, ...]:
-        """The kinds of the TCP options, in order."""
-        at = self.header_len
-        return tcp.parse_options(self.raw[at + 20 : at + (self.raw[at + 12] >> 4) * 4]).kinds
-
-    @cached_property
-    def query(self) -> dns.Query | None:
-        """The DNS question of a message to port 53."""
-        message = self.data
-        if self.dport != 53 or not message:
-            return None
-        parser = self.compiled.policy.parser
-        if self.proto == ip.TCP:
-            if not parser.dns_over_tcp or len(message) < 2:
-                return None
-            message = message[2:]
-        try:
-            found = dns.parse_query(message, parser.dns_max_count)
-        except ValueError:
-            return None
-        return None if found.is_response else found
-
-    @cached_property
-    def requests(self) -> tuple[http.Request, ...]:
-        """The HTTP requests that the data holds: the one it begins with, or all where the censor knows pipelining."""
-        if self.proto != ip.TCP or not self.data:
-            return ()
-        return tuple(http.parse_requests(self.data, self.compiled.http))
-
-    @property
-    def http_hosts(self) -> tuple[str, ...]:
-        """The hosts of those requests."""
-        return tuple(request.host for request in self.requests if request.host is not None)
-
-    @cached_property
-    def sni(self) -> str | None:
-        """The server name of the ClientHello that the data begins with.
-
-        A censor that reads packets one by one finds it in the first packet of a large hello too, if it stands there.
-        """
-        data = self.data
-        if self.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
-            return None
-        try:
-            return tls.server_name(data, join_records=self.compiled.policy.parser.tls_join_records)
-        except tls.NeedMore:
-            return tls.sni_of_beginning(data)
-        except ValueError:
-            return None
-
-    @cached_property
-    def hello(self) -> tls.ClientHello | None:
-        """The whole ClientHello that the data begins with, or that this datagram completes in QUIC."""
-        if self.proto == ip.UDP:
-            return self.quic_hello
-        data = self.data
-        if self.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
-            return None
-        try:
-            return tls.client_hello(data, join_records=self.compiled.policy.parser.tls_join_records)
-        except ValueError:
-            return None
-
-    @cached_property
-    def quic_hello(self) -> tls.ClientHello | None:
-        """The ClientHello that this datagram completes in QUIC Initials, decrypted."""
-        if self.proto != ip.UDP or not quic.is_long_header(self.payload):
-            return None
-        deep = self.flow.more()
-        if deep.quic is None:
-            deep.quic = quic.InitialCollector(self.compiled.quic)
-        found: tls.ClientHello | None = deep.quic.feed(self.payload, from_client=self.from_client)
-        return found
-
-    @property
-    def quic_sni(self) -> str | None:
-        """The server name of that ClientHello."""
-        hello = self.quic_hello
-        return hello.sni if hello is not None else None
-
-    @cached_property
-    def quic_packet(self) -> Packet | None:
-        """The first packet of a datagram with a QUIC long header, not decrypted."""
-        if self.proto != ip.UDP or not quic.is_long_header(self.payload):
-            return None
-        try:
-            return next(iter(packets(self.payload)), None)
-        except ValueError:
-            return None
+    def __getattr__(self, name: str) -> Any:
+        """Read one of the contents and keep it; `functools.cached_property` takes a lock and twice the time."""
+        read = _CONTENTS.get(name)
+        if read is None:
+            raise AttributeError(name)
+        value = self.__dict__[name] = read(self)
+        return value
 
     @property
     def name(self) -> str:
@@ -171,6 +103,102 @@ class Sight:
             return f"ip/{self.proto} {source} > {target}"
         name = "tcp" if self.proto == ip.TCP else "udp"
         return f"{name} {source}:{self.sport} > {target}:{self.dport}"
+
+
+def _checksum_ok(sight: Sight) -> bool:
+    packet = ip.parse(sight.raw, cut=True)
+    return packet.is_cut or tcp.checksum_ok(packet)
+
+
+def _tcp_option_kinds(sight: Sight) -> tuple[int, ...]:
+    at = sight.header_len
+    return tcp.parse_options(sight.raw[at + 20 : at + (sight.raw[at + 12] >> 4) * 4]).kinds
+
+
+def _query(sight: Sight) -> dns.Query | None:
+    message = sight.data
+    if sight.dport != 53 or not message:
+        return None
+    parser = sight.compiled.policy.parser
+    if sight.proto == ip.TCP:
+        if not parser.dns_over_tcp or len(message) < 2:
+            return None
+        message = message[2:]
+    try:
+        found = dns.parse_query(message, parser.dns_max_count)
+    except ValueError:
+        return None
+    return None if found.is_response else found
+
+
+def _requests(sight: Sight) -> tuple[http.Request, ...]:
+    if sight.proto != ip.TCP or not sight.data:
+        return ()
+    knobs = sight.compiled.http
+    if knobs.pipelined:
+        return tuple(http.parse_requests(sight.data, knobs))
+    request = http.parse_request(sight.data, knobs)
+    return () if request is None else (request,)
+
+
+def _http_hosts(sight: Sight) -> tuple[str, ...]:
+    return tuple(request.host for request in sight.requests if request.host is not None)
+
+
+def _sni(sight: Sight) -> str | None:
+    """Read the name alone; from the first packet of a large hello too, if it stands there whole."""
+    data = sight.data
+    if sight.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
+        return None
+    try:
+        return tls.server_name(data, join_records=sight.compiled.policy.parser.tls_join_records)
+    except tls.NeedMore:
+        return tls.sni_of_beginning(data)
+    except ValueError:
+        return None
+
+
+def _hello(sight: Sight) -> tls.ClientHello | None:
+    if sight.proto == ip.UDP:
+        return sight.quic_hello
+    data = sight.data
+    if sight.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
+        return None
+    try:
+        return tls.client_hello(data, join_records=sight.compiled.policy.parser.tls_join_records)
+    except ValueError:
+        return None
+
+
+def _quic_hello(sight: Sight) -> tls.ClientHello | None:
+    if sight.proto != ip.UDP or not quic.is_long_header(sight.payload):
+        return None
+    deep = sight.flow.more()
+    if deep.quic is None:
+        deep.quic = quic.InitialCollector(sight.compiled.quic)
+    found: tls.ClientHello | None = deep.quic.feed(sight.payload, from_client=sight.from_client)
+    return found
+
+
+def _quic_sni(sight: Sight) -> str | None:
+    hello = sight.quic_hello
+    return hello.sni if hello is not None else None
+
+
+def _quic_packet(sight: Sight) -> Packet | None:
+    if sight.proto != ip.UDP or not quic.is_long_header(sight.payload):
+        return None
+    try:
+        return next(iter(packets(sight.payload)), None)
+    except ValueError:
+        return None
+
+
+_CONTENTS: Mapping[str, Callable[[Sight], Any]] = {
+    "checksum_ok": _checksum_ok, "tcp_option_kinds": _tcp_option_kinds, "query": _query, "requests": _requests,
+    "http_hosts": _http_hosts, "sni": _sni, "hello": _hello, "quic_hello": _quic_hello, "quic_sni": _quic_sni,
+    "quic_packet": _quic_packet,
+}  # fmt: skip
 
 
 def http_knobs(parser: Parser) -> http.Knobs:

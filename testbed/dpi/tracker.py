@@ -16,6 +16,8 @@ _MASK = 0xFFFFFFFF
 _LONGEST_STREAM_BYTES = 16384
 _TTL_TOLERANCE = 2
 _MD5_OPTION = 19
+_BEGIN_OR_END = SYN | FIN | RST
+_TRACKED, _OPENING = Entry.TRACKED, TcpState.OPENING  # a look-up in an enumeration costs as much as the rest
 
 
 class Tracker:
@@ -32,15 +34,15 @@ class Tracker:
         self._blinded: set[bytes] = set()
         """Address pairs, or the empty key for everybody, that a careless teardown blinded the censor for."""
         self._wide_teardown = tracking.teardown.checks in ("nothing", "addresses")
-        self._careful = parser.verify_ttl or parser.verify_ack or parser.verify_md5 or parser.verify_checksum
+        self._simple = not (self._takes_sequence or self._renewing or self._wide_teardown or tracking.entries == "one")
+        """A tracked flow stays as it is until a segment that ends it."""
+        self.careful = parser.verify_ttl or parser.verify_ack or parser.verify_md5 or parser.verify_checksum
         self._reassembles = parser.reassembly != "none"
         self._longest = parser.bytes_inspected or _LONGEST_STREAM_BYTES
 
     def believes(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
-        """Say whether a segment passes what this censor verifies; one that does not changes nothing."""
+        """Say whether a segment passes what a careful censor verifies; one that does not changes nothing."""
         parser = self._parser
-        if not self._careful:
-            return True
         if parser.verify_checksum and not sight.checksum_ok:
             return False
         if parser.verify_ack and sight.payload and not sight.flags & ACK:
@@ -57,8 +59,13 @@ class Tracker:
     def follow(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
         """Move a flow on by a segment that is believed; return whether its data may be inspected."""
         flags = sight.flags
+        if flags & _BEGIN_OR_END or flow.state is _OPENING:
+            self._shake_hands(sight, flow, from_client, flags)
+        else:
+            flow.handshake_just_done = False
+        if self._simple and flow.entry is _TRACKED and not flags & _BEGIN_OR_END:
+            return True
         event = EVENTS[flags]
-        self._shake_hands(sight, flow, from_client, flags)
         entry_of = flow
         if self._spec.entries == "one":
             if self._only is None:
@@ -88,7 +95,7 @@ class Tracker:
 
     def _shake_hands(self, sight: Sight, flow: Flow, from_client: bool, flags: int) -> None:
         flow.handshake_just_done = False
-        if flags & (SYN | FIN | RST):
+        if flags & _BEGIN_OR_END:
             if flags & (RST | FIN):
                 flow.torn |= CLOSED
             elif flow.torn & CLOSED and not flags & ACK:
