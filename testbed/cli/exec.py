@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import click
@@ -47,5 +46,5 @@ def command(
     }  # fmt: skip
     if keep is not None:
         return live.play(job, keep)
-    with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
-        return live.play(job, Path(folder))
+    with live.scratch() as folder:
+        return live.play(job, folder)

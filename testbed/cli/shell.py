@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -25,5 +24,5 @@ def command(scenario: str, policy: str | None, link: str | None, seed: int, keep
     }  # fmt: skip
     if keep is not None:
         return live.play(job, keep)
-    with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
-        return live.play(job, Path(folder))
+    with live.scratch() as folder:
+        return live.play(job, folder)

@@ -193,7 +193,7 @@ class LinkSpec(Strict):
     sources: tuple[str, ...] = ()
     backend: Literal["auto", "user", "kernel"] = "auto"
     """`user`: our model in a process of the run, exact and seeded. `kernel`: tbf, and netem where it exists.
-    `auto`: the model up to `USER_LIMIT_BPS`, the kernel above."""
+    `auto`: the model up to 50 Mbit/s, the kernel above (`bench/link.py` says why)."""
     rtt: Duration | None = None
     """There and back on an empty link; half of it is the `delay` of each direction."""
     up: DirectionSpec = DirectionSpec()

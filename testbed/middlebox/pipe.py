@@ -45,7 +45,7 @@ _LARGEST_IP_BYTES = 1500
 _ICMPV6_NEIGHBOUR = range(133, 138)
 _LONGEST_WAIT_S = 0.5
 _SAMPLE_S = 0.1
-_SPIN_S = 0.0002
+_SPIN_S = 0.00005  # longer would keep a core busy at high rates, and the kernel stops a real-time process that does
 
 
 @dataclass(slots=True)

@@ -147,7 +147,7 @@ class Fabric:
 
     def environment(self, node: str) -> dict[str, str]:
         """Return the environment of programs in a node."""
-        return {**os.environ, **hosts.environment(self._run_dir / "work" / "hosts" / node / "home")}
+        return {**os.environ, **hosts.environment(self._run_dir / "work" / "hosts" / node / "home", self._trust)}
 
     def popen(
         self, node: str, argv: Sequence[str], *, log_path: Path | None = None, env: Mapping[str, str] | None = None,

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed.errors import InputError, MachineError, Problem
+from testbed.errors import InputError, MachineError, Problem, UnfaithfulError
 
 _PR_SET_PDEATHSIG = 1
 _SYSCTLS = (
@@ -36,7 +36,7 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
     """Run a program as the first of a fresh sandbox with this terminal; return its exit status.
 
     Ctrl-C and SIGTERM reach the program; if this process is killed the sandbox dies with it. `MachineError` if the
-    kernel refuses the namespaces.
+    kernel refuses the namespaces, `UnfaithfulError` if the sandbox was killed.
     """
     rootless = os.geteuid() != 0
     check_allowed(rootless)
@@ -61,7 +61,9 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return status if status >= 0 else 128 - status
+    if status < 0:  # a program inside that a signal ends shows as 128 + n: this was the sandbox itself
+        raise UnfaithfulError(f"the sandbox was killed (signal {-status}): the run proves nothing")
+    return status
 
 
 def check_allowed(rootless: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.load import load_scenario
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+_LOOK_S = 0.5
 _INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -63,8 +65,7 @@ def _exec(country: Country, job: Mapping[str, Any]) -> int:
     for number in _FORWARDED:
         signal.signal(number, lambda received, _frame: command.send_signal(received))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal gives Ctrl-C to the command too: it decides
-    status = command.wait()
-    died = country.check_alive()
+    status, died = _wait(country, command)
     stats = {} if died else country.stats()
     country.stop()
     judged = faithful.measure(country, stats)
@@ -77,6 +78,17 @@ def _exec(country: Country, job: Mapping[str, Any]) -> int:
     if not judged["faithful"]:
         print(f"testbed: the link was not faithful: {'; '.join(judged['reasons'])}", file=sys.stderr)
     return status if status >= 0 else 128 - status
+
+
+def _wait(country: Country, command: subprocess.Popen[bytes]) -> tuple[int, list[str]]:
+    """Wait for a command; return its status and what of the country died. Without its country it is ended."""
+    while True:
+        try:
+            return command.wait(timeout=_LOOK_S), country.check_alive()
+        except subprocess.TimeoutExpired:
+            if died := country.check_alive():
+                command.kill()
+                return command.wait(), died
 
 
 def _shell(country: Country, job: Mapping[str, Any]) -> int:
