@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ from testbed.net import hosts
 from testbed.scenario.plan import Interface, Node, TopologyPlan
 
 _DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
+_MAKERS = 4
 _OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
 
 
@@ -51,8 +53,10 @@ class Fabric:
     def __enter__(self) -> Fabric:
         net_class, node_class, self._prompt_class = _mininet()
         self._net = net_class(controller=None, build=False, waitConnected=False)
-        for node in self.plan.nodes:
-            self._pids[node.name] = self._net.addHost(node.name, cls=node_class, ip=None).pid
+        with ThreadPoolExecutor(_MAKERS) as pool:  # each waits for its shell's first prompt
+            made = pool.map(lambda node: self._net.addHost(node.name, cls=node_class, ip=None), self.plan.nodes)
+            self._pids = {node.name: node.pid for node in made}
+        self._net.hosts.sort(key=lambda host: list(self._pids).index(host.name))
         self._lay_cables()
         self._configure()
         nodes = self._run_dir / "nodes.json"
@@ -97,17 +101,7 @@ class Fabric:
 
     def _script(self, node: Node, folder: Path) -> list[str]:
         forwards = int(node.kind in ("router", "box"))
-        lines = [f"sysctl -qw net.ipv4.ip_forward={forwards}"]
-        lines += [
-            "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0",
-            "sysctl -qw net.ipv4.tcp_congestion_control=cubic 2>/dev/null || true",
-            "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0",
-            "sysctl -qw net.ipv4.ping_group_range='0 0' 2>/dev/null || true",
-        ]
-        if self.plan.ipv6:
-            lines.append(f"sysctl -qw net.ipv6.conf.all.forwarding={forwards}")
-        else:
-            lines.append("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        lines = [*self._settings(forwards)]
         batch = ["link set lo up"]
         if node.kind == "switch":
             batch.append("link add br0 type bridge forward_delay 0")
@@ -124,6 +118,18 @@ class Fabric:
         if node.kind != "switch":
             lines += hosts.mount_commands(node, folder, self._trust)
         return lines
+
+    def _settings(self, forwards: int) -> list[str]:
+        """Return the lines that set up a node's kernel; the shell writes, a program for each would take a second."""
+        lines = [
+            f"echo {forwards} >/proc/sys/net/ipv4/ip_forward",
+            "for port in /proc/sys/net/ipv4/conf/*; do echo 0 >$port/rp_filter; echo 0 >$port/send_redirects; done",
+            "echo cubic 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control || true",
+            "echo 0 0 2>/dev/null >/proc/sys/net/ipv4/ping_group_range || true",
+        ]
+        if self.plan.ipv6:
+            return [*lines, f"echo {forwards} >/proc/sys/net/ipv6/conf/all/forwarding"]
+        return [*lines, "for port in all default; do echo 1 >/proc/sys/net/ipv6/conf/$port/disable_ipv6; done"]
 
     @staticmethod
     def _interface(node: Node, interface: Interface) -> list[str]:

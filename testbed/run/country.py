@@ -6,6 +6,7 @@ and waits until each says it is ready; it judges nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import subprocess
@@ -240,6 +241,9 @@ class Country:
         """End captures, boxes and link, in that order, so that their last lines are on disk."""
         if self._captures:
             self._read_overflows()
+        for name in self._controlled():  # their sockets wake them, a signal would wait for the end of their sleep
+            with contextlib.suppress(OSError, TestbedError):
+                control.call(self.directory.control(name), {"op": "stop"}, timeout_s=0.5)
         for group in (self._captures, self._processes):
             for process in group:
                 process.popen.terminate()
