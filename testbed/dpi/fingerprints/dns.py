@@ -12,6 +12,7 @@ iodine's raw mode leaves DNS behind: datagrams on port 53 that begin 10 d1 9e an
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _FEWEST_QUESTIONS = 3
 _STUFFED_CHARACTERS, _FULL_LABEL_CHARACTERS = 110, 50
 _LONG_CHARACTERS, _RANDOM_BITS = 30, 3.3
 _MARKS = ("=auth.", "=connect.", "=resource.", "dnscat.")
+_NETBIOS_TYPES, _NETBIOS_NAME = (32, 33), re.compile(r"[a-p]{32}")
 _RAW_MAGIC = bytes.fromhex("10d19e")
 _RAW_COMMANDS = frozenset({0x10, 0x20, 0x30})
 
@@ -86,6 +88,8 @@ def _parse(data: bytes, length: int) -> _Message | None:
         name, end = read_name(memoryview(data), 12)
         kind, of = struct.unpack_from("!HH", data, end)
     except (ValueError, struct.error):
+        return None
+    if kind in _NETBIOS_TYPES and _NETBIOS_NAME.fullmatch(name):
         return None
     end += 4
     bare = not answers + authorities + additions

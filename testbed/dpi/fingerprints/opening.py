@@ -17,6 +17,7 @@ ICMP: Final = 1
 ICMPV6: Final = 58
 MOST_PACKETS: Final = 12
 _LONGEST_KEPT_BYTES: Final = 2048
+_HALF_OF_SEQUENCE: Final = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Shown:
 class Opening:
     """The first packets of a flow. The client is whoever was seen first to send."""
 
-    __slots__ = ("_joined", "client_port", "most", "packets", "proto", "server_port", "starts")
+    __slots__ = ("_joined", "_latest", "_next", "client_port", "most", "packets", "proto", "server_port", "starts")
 
     def __init__(self, proto: int, client_port: int = 0, server_port: int = 0, *, most: int = MOST_PACKETS) -> None:
         self.proto, self.client_port, self.server_port, self.most = proto, client_port, server_port, most
@@ -40,14 +41,22 @@ class Opening:
         self.starts = 0
         """Bit b is set if a message began with byte b: a stream's first byte in TCP, every packet's elsewhere."""
         self._joined: dict[bool, tuple[int, bytes]] = {}
+        self._next: dict[bool, int] = {}
+        self._latest: dict[bool, bytes] = {}
 
-    def show(self, from_client: bool, payload: bytes | memoryview, now: float, length: int | None = None) -> bool:
+    def show(
+        self, from_client: bool, payload: bytes | memoryview, now: float, length: int | None = None,
+        seq: int | None = None,
+    ) -> bool:  # fmt: skip
         """Add a packet, an empty one not; return whether there is room for another. A full opening stays as it is.
 
-        `length` is the payload's true length where the capture cut it short.
+        `length` is the payload's true length where the capture cut it short. `seq` is TCP's sequence number: with it,
+        what was shown before is left out; without it, only a segment that is the same as the one before.
         """
         if len(self.packets) >= self.most:
             return False
+        if self.proto == TCP and payload:
+            payload = self._unseen(from_client, payload, seq)
         if not payload:
             return True
         if self.proto != TCP or not self.has_from(from_client):
@@ -55,6 +64,20 @@ class Opening:
         kept = bytes(payload[:_LONGEST_KEPT_BYTES])
         self.packets.append(Shown(from_client, kept, len(payload) if length is None else length, now))
         return len(self.packets) < self.most
+
+    def _unseen(self, from_client: bool, payload: bytes | memoryview, seq: int | None) -> bytes | memoryview:
+        """Return what a segment adds to its stream; what was lost before it can't be helped."""
+        if seq is None:
+            kept = bytes(payload[:_LONGEST_KEPT_BYTES])
+            again = len(payload) > 1 and self._latest.get(from_client) == kept
+            self._latest[from_client] = kept
+            return b"" if again else payload
+        behind = (self._next.get(from_client, seq) - seq) & 0xFFFFFFFF
+        if behind >= _HALF_OF_SEQUENCE:
+            behind = 0
+        if behind <= len(payload):
+            self._next[from_client] = (seq + len(payload)) & 0xFFFFFFFF
+        return payload[behind:]
 
     @property
     def full(self) -> bool:

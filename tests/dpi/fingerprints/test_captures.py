@@ -78,6 +78,7 @@ LABELS: dict[str, tuple[tuple[str | None, ...], frozenset[str]]] = {
         ("bittorrent-encrypted", ["fully-encrypted"], []),
         ("telegram-abridged", ["telegram"], []),
         ("telegram-intermediate", ["telegram"], []),
+        ("trojan", ["tls", "tls-in-tls", "tls"], []),
         ("telegram-obfuscated", ["fully-encrypted"], []),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,23 @@ def test_a_stream_has_no_hole_where_a_packet_was_cut() -> None:
     assert opening.client_bytes == b"a" * 2048
 
 
+@pytest.mark.parametrize("start", [0, 2**32 - 3])
+def test_a_stream_has_each_byte_once(start: int) -> None:
+    """Segments sent again, whole or with more behind them, and an old one that comes late."""
+    opening = Opening(TCP, 1, 2)
+    for offset, segment in ((0, b"abc"), (0, b"abc"), (1, b"bcde"), (5, b"f"), (0, b"abcdef"), (6, b"gh")):
+        opening.show(True, segment, 0.0, seq=(start + offset) & 0xFFFFFFFF)
+    assert opening.client_bytes == b"abcdefgh"
+    assert [packet.length for packet in opening.packets] == [3, 2, 1, 2]
+
+
+def test_without_sequence_numbers_a_repeated_segment_is_left_out() -> None:
+    opening = Opening(TCP, 1, 2)
+    for segment in (b"abc", b"abc", b"d", b"d", b"ef"):
+        opening.show(True, segment, 0.0)
+    assert opening.client_bytes == b"abcddef"
+
+
 def test_only_what_is_wanted_is_looked_for() -> None:
     opening = tcp_flow((">", b"SSH-2.0-OpenSSH_9.2p1\r\n"))
     assert recognise(opening, ["tls", "http"]) is None
@@ -93,3 +111,10 @@ def test_every_kind_is_a_fingerprint_that_comes_later() -> None:
     assert len(names) == len(FINGERPRINTS)
     for one in FINGERPRINTS:
         assert one.kind is None or names.index(one.kind) > names.index(one.name)
+
+
+def test_the_page_tells_every_fingerprint_and_its_kind() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "fingerprints.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    told = [(row[1].strip(" `"), row[4].strip(" `") or None) for row in rows]
+    assert told == [(one.name, one.kind) for one in FINGERPRINTS]

@@ -33,7 +33,12 @@ def test_dns_on_any_port_and_over_tcp() -> None:
     assert PROTOCOLS["dns"](tcp_flow((">", framed[:2]))) is UNDECIDED
 
 
-@pytest.mark.parametrize("spoilt", [question("a.example") + b"\0", b"\0" * 40, NOISE[:40], question("a.example")[:-1]])
+NETBIOS = bytes.fromhex("9c1101100001000000000000") + b"\x20" + b"FHEPFCELEHFCEPFFFACACACACACACABL" + b"\0\0\x20\0\1"
+
+
+@pytest.mark.parametrize(
+    "spoilt", [question("a.example") + b"\0", b"\0" * 40, NOISE[:40], question("a.example")[:-1], NETBIOS]
+)
 def test_what_is_not_dns(spoilt: bytes) -> None:
     assert PROTOCOLS["dns"](udp_flow((">", spoilt), port=53)) is None
 
