@@ -161,7 +161,7 @@ def completed(packet: bytes) -> bytes:
     """
     try:
         found = ip.parse(packet, cut=True)
-    except (ValueError, IndexError):
+    except ValueError:
         return packet
     missing = found.total_len - len(found.raw)
     if missing <= 0:

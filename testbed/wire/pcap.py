@@ -138,7 +138,7 @@ class Reader:
                         yield _new(Record, (frame, now, linktype, data, wire))
                     elif kind == _INTERFACE:
                         interfaces.append(_interface(buffer[offset + 8 : end - 4], order))
-                    elif kind in (_PACKET, _SIMPLE):
+                    elif kind in (_PACKET, _SIMPLE, _ENHANCED):
                         frame += 1
                         record = _older(kind, buffer[offset + 8 : end - 4], order, frame, interfaces, now)
                         now = record.timestamp

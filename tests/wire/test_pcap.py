@@ -240,6 +240,7 @@ def test_a_pipe_that_drips(tmp_path: Path, form: str) -> None:
         (SECTION + block(1, b"\0\1\0\0\0\0\0\0") + block(6, struct.pack(">IIIII", 0, 0, 0, 9, 9)), "claims 9 bytes"),
         (SECTION + block(1, b""), "interface description cut short"),
         (SECTION + block(1, bytes(8)) + block(2, bytes(8)), "frame 1: a pcapng packet block cut short"),
+        (SECTION + block(1, bytes(8)) + block(6, bytes(8)), "frame 1: a pcapng packet block cut short"),
     ],
 )  # fmt: skip
 def test_broken_files_are_told(stream: bytes, error: str) -> None:
