@@ -124,7 +124,7 @@ class Engine:
             return self._not_understood(raw, error)
         sight.now, sight.from_inside = now, side is Side.INSIDE
         if sight.is_fragment and self._fragments is not None:
-            whole = self._fragments.add(ip.parse(raw), now)
+            whole = self._fragments.add(ip.parse(raw, cut=True), now)
             if whole is None:
                 return PASSED
             try:

@@ -77,7 +77,8 @@ class Fragments:
     """The packets waited for, and what became of others: `counters` has
 
     `complete`, `expired` (time-out), `evicted` (for room), `overlapping` (ended by an overlap), `refused` (fragments
-    that no host takes: too small, too many, beyond 65,535 bytes, of an odd length, or with another end than known).
+    that no host takes: too small, too many, beyond 65,535 bytes, of an odd length, not all there, or with another end
+    than known).
     """
 
     def __init__(self, spec: FragmentKnobs = FragmentKnobs()) -> None:
@@ -105,6 +106,9 @@ class Fragments:
         head, data = _split(packet)
         if not packet.is_fragment:
             return bytes(packet.raw) if head is None else _joined(head, data)
+        if packet.is_cut:
+            self.counters["refused"] += 1
+            return None
         assert head is not None
         key = _key(packet)
         self._expire(key, now)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+from scapy.layers.inet import IP, TCP, UDP, fragment
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, fragment6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
+from scapy.utils import rdpcap
 
 from testbed.dpi.decision import Decision, Injection, Side
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import load_policy
 from testbed.middlebox.replay import Judged, Replay, completed
+from testbed.wire.framing import packet_offset
 
 CLIENT, SERVER = "100.64.1.1", "198.19.3.4"
 Frame = tuple[float, bytes] | tuple[float, bytes, int]
@@ -184,3 +189,40 @@ def test_a_file_that_ends_inside_a_packet_is_told() -> None:
     replay = Replay(recorder)  # type: ignore[arg-type]
     assert list(replay.run(io.BytesIO(capture((1, bytes(syn())), (2, bytes(syn()))).getvalue()[:-3]))) == []
     assert (len(recorder.seen), replay.ends_early) == (1, True)
+
+
+CAPTURES = sorted((Path(__file__).parents[1] / "data" / "captures").glob("*.pcap"))
+CAREFUL = {
+    "fragments": "first-wins", "reassembly": "first-wins", "verify_checksum": True, "verify_data_offset": False,
+    "dns_over_tcp": True, "tls_join_records": True, "http_pipelined": True,
+}  # fmt: skip
+
+
+def damaged(chance: Random, raw: bytes) -> bytes:
+    """Change a few bytes, mostly of the headers, or cut the end off."""
+    changed = bytearray(raw)
+    for _ in range(chance.choice((0, 1, 1, 2, 5))):
+        if chance.random() < 0.2:
+            del changed[chance.randrange(1, len(changed) + 1) :]
+        else:
+            changed[chance.randrange(min(len(changed), chance.choice((44, 80, 2000))))] = chance.randrange(256)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (Path(__file__).parents[2] / "policies").glob("*.yaml")))
+def test_no_damaged_packet_stops_a_replay(name: str) -> None:
+    """Packets of real programs and fragments, damaged, under every shipped policy and under a careful variant of it."""
+    policy, chance = load_policy(name), Random(7)
+    raws = [bytes(packet) for path in CAPTURES for packet in rdpcap(str(path), count=8).res]
+    links = [packet_offset(1, raw) or 0 for raw in raws]
+    packets = [raw[start:] for raw, start in zip(raws, links, strict=True)]
+    long = UDP(sport=5, dport=53) / Raw(bytes(3000))
+    packets += [bytes(piece) for piece in fragment(IP(src=CLIENT, dst=SERVER) / long)]
+    packets += [bytes(piece) for piece in fragment6(IPv6(src="2001:db8:64::1") / IPv6ExtHdrFragment(id=3) / long, 1280)]
+    for parser in (policy.parser, policy.parser.model_copy(update=CAREFUL)):
+        replay = Replay(Engine(policy.model_copy(update={"parser": parser}), seed=1))
+        frames = [(now / 50, damaged(chance, chance.choice(packets))) for now in range(1000)]
+        cut = [(now, raw, len(raw) + 9 * (chance.random() < 0.1)) for now, raw in frames]
+        for judged in replay.run(capture(*cut)):
+            json.dumps([note.as_json() for note in judged.decision.notes])
+        assert replay.frames == 1000

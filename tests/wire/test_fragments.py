@@ -195,6 +195,13 @@ def test_an_odd_length_is_cut_down_in_ipv4_and_refused_in_ipv6() -> None:
     assert feed(fragments, [piece6(0, b"12345678odd"), piece6(1, b"end", more=False)]) == []
 
 
+def test_a_fragment_that_is_not_all_there_is_refused() -> None:
+    fragments = Fragments()
+    for raw in (bytes(piece(0, blocks("ab"))), bytes(piece6(0, blocks("ab")))):
+        assert fragments.add(ip.parse(raw[:-3], cut=True), 0) is None
+    assert (fragments.counters["refused"], len(fragments)) == (2, 0)
+
+
 def test_what_belongs_together() -> None:
     fragments = Fragments()
     other = piece(1, b"x", more=False)
