@@ -8,6 +8,7 @@ demo: setup
 	.venv/bin/testbed run imo-goes-dark
 
 test: setup
+	scripts/browser
 	scripts/check
 	scripts/test
 

@@ -26,17 +26,18 @@ PURE = (
 )
 #: package → testbed packages it must not know
 FORBIDDEN = {
-    "wire": {"dpi", "middlebox", "link", "scenario", "net", "apps", "world", "run", "report", "cli"},
-    "dpi": {"middlebox", "link", "scenario", "net", "apps", "world", "run", "report", "cli"},
-    "link": {"dpi", "middlebox", "scenario", "net", "apps", "world", "run", "report", "cli"},
-    "scenario": {"middlebox", "net", "world", "run", "report", "cli"},
-    "middlebox": {"scenario", "net", "apps", "world", "run", "report", "cli"},
-    "net": {"dpi", "middlebox", "link", "apps", "world", "run", "report", "cli"},
-    "world": {"dpi", "middlebox", "link", "run", "report", "cli"},
-    "apps": {"dpi", "middlebox", "link", "net", "run", "report", "cli"},
-    "tools": {"dpi", "link", "scenario", "run", "report", "cli"},
-    "report": {"dpi", "middlebox", "link", "net", "apps", "world", "cli"},
-    "run": {"cli"},
+    "wire": {"dpi", "middlebox", "link", "scenario", "net", "apps", "world", "run", "report", "dashboard", "cli"},
+    "dpi": {"middlebox", "link", "scenario", "net", "apps", "world", "run", "report", "dashboard", "cli"},
+    "link": {"dpi", "middlebox", "scenario", "net", "apps", "world", "run", "report", "dashboard", "cli"},
+    "scenario": {"middlebox", "net", "world", "run", "report", "dashboard", "cli"},
+    "middlebox": {"scenario", "net", "apps", "world", "run", "report", "dashboard", "cli"},
+    "net": {"dpi", "middlebox", "link", "apps", "world", "run", "report", "dashboard", "cli"},
+    "world": {"dpi", "middlebox", "link", "run", "report", "dashboard", "cli"},
+    "apps": {"dpi", "middlebox", "link", "net", "run", "report", "dashboard", "cli"},
+    "tools": {"dpi", "link", "scenario", "run", "report", "dashboard", "cli"},
+    "report": {"dpi", "middlebox", "link", "net", "apps", "world", "dashboard", "cli"},
+    "dashboard": {"net", "apps", "world", "cli"},
+    "run": {"dashboard", "cli"},
 }
 
 

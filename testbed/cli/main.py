@@ -13,7 +13,20 @@ import click
 from testbed import __version__
 from testbed.errors import InputError, MachineError, TestbedError
 
-VERBS = ("run", "exec", "shell", "enter", "check", "replay", "report", "list", "doctor", "policy", "explain")
+VERBS = (
+    "run",
+    "exec",
+    "shell",
+    "enter",
+    "check",
+    "replay",
+    "report",
+    "dashboard",
+    "list",
+    "doctor",
+    "policy",
+    "explain",
+)
 
 
 class _Verbs(click.Group):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -15,16 +19,22 @@ from testbed.report import text
 from testbed.run.directory import RunDirectory
 from testbed.scenario.load import load_scenario
 
+_PORT = 8642
+_PATIENCE_S = 5.0
+
 
 @click.command("run", short_help="Play a scenario and judge its expectations.")
 @click.argument("scenario")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where run directories are made.")  # fmt: skip
-@click.option("--into", type=click.Path(path_type=Path), help="The run directory itself; must be new or empty.")
+@click.option("--into", type=click.Path(path_type=Path), help="The run directory itself; no file may be in it.")
 @click.option("--seed", type=int, help="Another seed than the scenario's.")
 @click.option("--capture/--no-capture", default=True, show_default=True, help="Keep pcapng files of each box's sides.")
+@click.option("--dashboard", is_flag=True, help="Serve the live page while the run lasts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
-def command(scenario: str, out: Path, into: Path | None, seed: int | None, capture: bool, as_json: bool) -> int:
+def command(
+    scenario: str, out: Path, into: Path | None, seed: int | None, capture: bool, dashboard: bool, as_json: bool
+) -> int:
     """Play SCENARIO, a shipped name (`testbed list`) or a file.
 
     Exit status: 0 its expectations hold, 1 one failed, 3 the run was not faithful and proves nothing.
@@ -37,7 +47,8 @@ def command(scenario: str, out: Path, into: Path | None, seed: int | None, captu
     }  # fmt: skip
     if not as_json:
         Console(stderr=True).print(f"run directory: {directory.path}", style="dim", highlight=False)
-    status = live.play(job, directory.path)
+    with _page(directory.path) if dashboard else contextlib.nullcontext():
+        status = live.play(job, directory.path)
     if directory.result.exists():
         result = json.loads(directory.result.read_text(encoding="utf-8"))
         if as_json:
@@ -47,9 +58,27 @@ def command(scenario: str, out: Path, into: Path | None, seed: int | None, captu
     return status
 
 
+@contextlib.contextmanager
+def _page(path: Path) -> Iterator[None]:
+    """Serve the live page of a run in a process of its own, which ends when this one does."""
+    argv = [sys.executable, "-m", "testbed.dashboard", str(path), str(_PORT)]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 def _chosen(path: Path) -> RunDirectory:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError([Problem(str(path), "is there already", "give a new or an empty directory with --into")])
+    if path.exists() and (not path.is_dir() or any(found.is_file() for found in path.rglob("*"))):
+        raise InputError(
+            [Problem(str(path), "is there already", "give a new directory, or one without files, with --into")]
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

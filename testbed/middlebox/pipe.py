@@ -174,6 +174,7 @@ class Pipe:
             spec = self._spec = _link_spec(request["link"])
             for direction, side in zip(self._directions, (spec.up, spec.down), strict=True):
                 direction.model.change(side, self.now())
+            self._next_sample = 0.0  # who changed it wants to see it
             return {"ok": True}
         if operation == "get":
             return {"link": plain(self._spec)}

@@ -41,7 +41,10 @@ class Player:
         self.interrupted = False
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
         self._tools = {spec.name: start_tool(country, spec) for spec in scenario.tools}
-        about = {"scenario": scenario.scenario, "title": scenario.title, "duration_s": scenario.duration}
+        about = {
+            "scenario": scenario.scenario, "title": scenario.title, "duration_s": scenario.duration,
+            "timeline": [{"at": step.at, "step": _words(step)} for step in scenario.timeline],
+        }  # fmt: skip
         directory = country.directory
         self.steering = Steering(directory.control("run"), self._elapsed, directory.steps, about)
 
@@ -76,7 +79,7 @@ class Player:
             self.died = self.country.check_alive()
 
     def _take(self, step: Step) -> None:
-        what: dict[str, Any] = step.model_dump(exclude_none=True, exclude={"at"})
+        what = _words(step)
         if step.policy is not None:
             self.country.set_policy(step.box, step.policy)
         for name, enabled in ((step.enable, True), (step.disable, False)):
@@ -131,6 +134,10 @@ class Player:
         """Return all results of all apps in the order they began."""
         found = [r for app in self.scenario.apps for r in read_lines(self.country.directory.app_results(app.name))]
         return sorted(found, key=lambda result: result["t"])
+
+
+def _words(step: Step) -> dict[str, Any]:
+    return step.model_dump(exclude_none=True, exclude={"at"})
 
 
 def start_tool(country: Country, spec: ToolSpec) -> Tool:

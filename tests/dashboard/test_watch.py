@@ -1,0 +1,75 @@
+"""A run seen from outside: its files as they grow, its sockets, its counters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.dashboard import counters
+from testbed.dashboard.watch import Tail, Watcher
+from tests.dashboard.fakes import FakeRun
+
+#: /proc/net/dev of Linux 6.1, its columns narrowed
+NET_DEV = """\
+Inter-|   Receive                                        |  Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo:    1000      10 0 0 0 0 0 0     1000      10 0 0 0 0 0 0
+client1-eth0: 5460441    4012 0 0 0 0 0 0   284121    3977 0 0 0 0 0 0
+"""
+
+
+def test_a_tail_gives_whole_lines_once(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    tail = Tail(path)
+    assert list(tail.lines()) == []
+    path.write_bytes(b'{"n": 1}\n{"n": 2')
+    assert list(tail.lines()) == [{"n": 1}]
+    with path.open("ab") as stream:
+        stream.write(b"}\n")
+    assert list(tail.lines()) == [{"n": 2}]
+    assert list(tail.lines()) == []
+
+
+def test_a_tail_of_a_file_that_was_cut_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    tail = Tail(path)
+    path.write_bytes(b'{"n": 1}\n{"n": 2}\n')
+    list(tail.lines())
+    path.write_bytes(b'{"n": 3}\n')
+    assert list(tail.lines()) == [{"n": 3}]
+
+
+def test_counters_are_the_packets_received_and_sent() -> None:
+    assert counters.parse(NET_DEV) == {"lo": (10, 10), "client1-eth0": (4012, 3977)}
+
+
+def test_traffic_is_outward_then_inward(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([{"client1": {"client1-eth0": (10, 20)}}, {"client1": {"client1-eth0": (15, 40)}}])
+    monkeypatch.setattr(counters.Traffic, "_read", lambda self: next(seen))
+    traffic = counters.Traffic([{"a": "client1", "a_if": "client1-eth0", "b": "access", "b_if": "x"}], {"client1": 1})
+    assert traffic.rates(1.0) == [[0.0, 0.0]]
+    assert traffic.rates(3.0) == [[10.0, 2.5]]
+
+
+def test_a_watcher_sees_files_sockets_and_the_end(fake: FakeRun) -> None:
+    watcher = Watcher(fake.directory)
+    assert watcher.view() is not None
+    fake.decide(1)
+    fake.attempt("text", "ok")
+    kinds = {kind for kind, _ in watcher.poll()}
+    assert {"decision", "attempt", "run", "box", "link"} <= kinds
+    fake.end()
+    assert [kind for kind, _ in watcher.poll()][-2:] == ["end", "traffic"]
+    assert watcher.ended
+
+
+def test_a_run_that_was_killed_is_said_to_be_over(fake: FakeRun) -> None:
+    watcher = Watcher(fake.directory)
+    watcher.view()
+    for name in ("run", "gateway", "link"):
+        fake.directory.control(name).unlink()
+    (fake.directory.path / "sandbox.json").write_text(json.dumps({"unshare": 2**22 + 1, "rootless": False}))
+    records = dict(watcher.poll())
+    assert records["run"]["state"] == "failed"
