@@ -28,6 +28,7 @@ def render(run: Run) -> str:
     )
     environment.filters["evidence"] = evidence_text
     environment.filters["quantity"] = quantity
+    environment.filters["fidelity_rows"] = fidelity_rows
     names = list(dict.fromkeys(run.apps.column("name")))
     drawn, no_plots = _plots(run)
     return environment.get_template("report.html.j2").render(
@@ -83,6 +84,30 @@ def _files(folder: Path) -> list[tuple[str, str]]:
     return [(str(p.relative_to(folder)), f"{p.stat().st_size / 1e3:,.0f} kB") for p in places if p.exists()]
 
 
+_FIDELITY_ROWS = (
+    ("rate asked", "asked.rate_bps", "bit/s"), ("rate while busy", "busy_bps", "bit/s"),
+    ("busiest 2 s", "busiest_bps", "bit/s"), ("delay asked", "asked.delay_s", "s"), ("idle delay", "idle_delay_s", "s"),
+    ("loss asked", "loss_asked", "%"), ("loss asked", "asked.loss", "%"), ("loss", "loss", "%"),
+    ("packets", "entered", ""), ("queue full", "overflowed", ""),
+)  # fmt: skip
+
+
+def fidelity_rows(fidelity: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what was asked and measured, up and down, as far as the run's version wrote it down."""
+    found = []
+    for label, key, unit in _FIDELITY_ROWS:
+        values = [_at(fidelity.get(way), key) for way in ("up", "down")]
+        if any(value is not None for value in values):
+            found.append((label, quantity(values[0], unit), quantity(values[1], unit)))
+    return found
+
+
+def _at(data: Any, key: str) -> float | None:
+    for part in key.split("."):
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data if isinstance(data, (int, float)) else None
+
+
 def evidence_text(evidence: Mapping[str, Any]) -> str:
     """Write evidence in a line, bytes in hexadecimal as they are."""
     return ", ".join(f"{key} {_value(value)}" for key, value in evidence.items())
@@ -100,6 +125,8 @@ def quantity(value: float | None, unit: str) -> str:
     """Write a number with its unit in the prefix that suits it; a dash for None."""
     if value is None:
         return "–"
+    if not unit:
+        return f"{value:,.0f}"
     if unit == "%":
         return f"{value * 100:.2f} %"
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ")):

@@ -45,6 +45,8 @@ def write_result(directory: RunDirectory, result: Mapping[str, Any]) -> None:
     """Write the three forms of the result, `result.json` last: its presence says that the run is complete."""
     (directory.path / "junit.xml").write_text(junit.render(result), encoding="utf-8")
     directory.write_json(directory.fidelity, result["fidelity"])
-    page = html.render(tables.from_directory(directory, result))
-    (directory.path / "report.html").write_text(page, encoding="utf-8")
-    directory.write_json(directory.result, result)
+    try:
+        page = html.render(tables.from_directory(directory, result))
+        (directory.path / "report.html").write_text(page, encoding="utf-8")
+    finally:  # whatever is wrong with the page, the run was made
+        directory.write_json(directory.result, result)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
+from testbed.link import fidelity
 from testbed.report import html, junit, text
 from testbed.report.tables import load_run
 from tests.report.runs import decision, result, written
@@ -52,6 +54,31 @@ def test_html_draws_every_plot_in_the_colours_of_the_page(tmp_path: Path) -> Non
     assert page.count("<svg role=") == 6
     assert "currentColor" in page
     assert "#0a0b0c" not in page
+
+
+FIDELITIES = {
+    "as judged": fidelity.judge(
+        [fidelity.Departure(way, 1500, n * 0.1, n * 0.1 + 0.1, n * 0.1 + 0.1001) for way in (0, 1) for n in range(9)],
+        {"up": {"entered": 9, "lost": 0}, "down": {"entered": 1234, "lost": 0}},
+        {"up": {"rate_bps": 5e5, "delay_s": 0.1}, "down": {"rate_bps": 5e5, "delay_s": 0.1}},
+    ),
+    "unshaped": fidelity.unshaped(),
+    "of an earlier version": {
+        "faithful": False, "reasons": ["too late"], "departures": 7, "lateness_s": {"p50": 0, "p99": 0, "worst": 0},
+        "up": {"asked": {"rate_bps": None, "loss": 0.0035}, "entered": 1234}, "down": {},
+    },
+    "none": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("judged", FIDELITIES.values(), ids=list(FIDELITIES))
+def test_html_has_a_box_for_any_fidelity(tmp_path: Path, judged: dict[str, Any]) -> None:
+    page = html.render(load_run(written(tmp_path / "run", {**result(), "fidelity": judged})))
+    box = page[page.index("<h2>Fidelity") : page.index("<h2>Decisions")]
+    assert ("1,234" in box) == ("up" in judged)
+    assert ("Not judged" in box) == (not judged)
+    for reason in judged.get("reasons", ()):
+        assert reason in box
 
 
 def test_html_says_which_rule_stopped_an_app_and_links_the_frame(tmp_path: Path) -> None:
