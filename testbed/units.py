@@ -130,6 +130,8 @@ def format_rate(rate_bps: float) -> str:
 
 def format_duration(duration_s: float) -> str:
     """Write a duration the way `parse_duration` reads it."""
+    if duration_s >= 1e6:  # where six digits would need a power of ten, which nothing here reads
+        return f"{duration_s:.0f} s"
     if duration_s >= 1 or duration_s == 0:
         return f"{duration_s:.6g} s"
     return f"{duration_s * 1e3:.6g} ms" if duration_s >= 1e-3 else f"{duration_s * 1e6:.6g} us"
