@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-VERBS = ("explain",)
+VERBS = ("explain", "from-ooni")
 
 
 class _Verbs(click.Group):
