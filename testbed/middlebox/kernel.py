@@ -1,22 +1,65 @@
-"""The kernel's part of a box: forwarded packets go to the queue, flows already decided stay in the kernel.
+"""The kernel's part of a box: which forwarded packets go to the queue, and which ones it decides alone.
 
-A verdict may carry a mark; POSTROUTING saves it on the connection, and from then on the first rules answer. A mark
-holds a generation number, so that one new rule set forgets all old decisions at once when the policy changes.
+    forward, before the queue                        the queue                    postrouting
+    fragment ─────────────────────────────────────▶  the engine says:             mark PASSED: the flow joins `passed`
+    flow in `passed`: mark SKIP, past the queue        PASS, mark PASSED            mark DROPPED: it joins `dropped`,
+    address or port rule: counted, dropped             DROP, mark DROPPED              and the packet ends here
+    flow in `dropped`: counted, dropped
+    SYN: its flow leaves the sets ────────────────▶
+
+There is no conntrack in a box: it would join fragments before the censor sees them. A decided flow is an element of a
+set, keyed by its inner and outer end, that the kernel itself adds from the mark of the verdict. It leaves the set when
+it was idle for as long as the engine remembers a flow, or when a SYN without ACK asks for a new one.
+
+Rules that need nothing but addresses and ports (`Policy.kernel_sets`) become sets with a counter each. A port rule is
+about the contacted host's port, and the kernel must take the packet that it sees first for the contacting one, as the
+engine does: it remembers in `known` the flows whose first packet came *from* such a port.
+
+A change of policy is one transaction that replaces everything here at once; the queue stays as it is, so that no packet
+slips by or is lost. Only a flow whose client itself uses a listed port is then judged as if it were new.
 """
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from testbed import proc
+from testbed.dpi.flow import IDLE_S
+from testbed.dpi.policy import KernelSet
+from testbed.errors import MachineError
 
 QUEUE = 0
-_PASS = 0x10000
+TABLE = "testbed"
+PASSED, DROPPED = "passed", "dropped"
+"""The names of the counters of packets that the kernel decided because their flow was decided before."""
+_PASS, _DROP, _SKIP = 0x10000, 0x20000, 0x40000
+_MOST_FLOWS = 1_000_000
+_KNOWN = "known"
+
+
+class _Family(NamedTuple):
+    family: str
+    type: str
+    fragment: str
+    protocols: Mapping[str, str]
+
+
+def _protocols(icmp: str) -> Mapping[str, str]:
+    return {"tcp": "meta l4proto tcp", "udp": "meta l4proto udp", "icmp": f"meta l4proto {icmp}"}
+
+
+_FAMILIES = {
+    4: _Family("ip", "ipv4_addr", "ip frag-off & 0x3fff != 0", _protocols("icmp")),
+    6: _Family("ip6", "ipv6_addr", "exthdr frag exists", _protocols("ipv6-icmp")),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The marks of one generation."""
+    """The marks of one generation of rules: a verdict from before a change of policy teaches the kernel nothing."""
 
     generation: int
 
@@ -25,27 +68,169 @@ class Marks:
         """The mark of a flow that may skip the engine."""
         return _PASS | self.generation
 
+    @property
+    def dropped(self) -> int:
+        """The mark of a flow whose packets the kernel may drop, this one included."""
+        return _DROP | self.generation
 
-def rules(marks: Marks) -> str:
-    """Return the mangle table in the form of `iptables-restore`."""
+
+def queue_rules() -> str:
+    """Return the rules that queue, for `iptables-restore`: nft's own `queue` is missing from some kernels."""
     return "\n".join(
         [
             "*mangle",
-            ":PREROUTING ACCEPT [0:0]",
-            ":INPUT ACCEPT [0:0]",
             ":FORWARD ACCEPT [0:0]",
-            ":OUTPUT ACCEPT [0:0]",
-            ":POSTROUTING ACCEPT [0:0]",
-            f"-A FORWARD -m connmark --mark {marks.passed:#x} -j ACCEPT",
-            f"-A FORWARD -j NFQUEUE --queue-num {QUEUE}",
-            f"-A POSTROUTING -m mark --mark {marks.passed:#x} -j CONNMARK --set-mark {marks.passed:#x}",
+            f"-A FORWARD -m mark ! --mark {_SKIP:#x} -j NFQUEUE --queue-num {QUEUE}",
             "COMMIT",
             "",
         ]
     )
 
 
-def install(marks: Marks, *, ipv6: bool) -> None:
-    """Put the rules in place in one step; this replaces the rules of the generation before."""
+def start_queueing(*, ipv6: bool) -> None:
+    """Send every forwarded packet that is not marked as decided to the queue."""
     for program in ("iptables-restore", *(["ip6tables-restore"] if ipv6 else [])):
-        proc.run([program, "-w", "5"], input=rules(marks))
+        proc.run([program, "-w", "5"], input=queue_rules())
+
+
+def install(marks: Marks, sets: Sequence[KernelSet], inside: str, *, ipv6: bool) -> None:
+    """Put a policy's rules in place in one step, all decided flows forgotten. `inside`: the inner interface.
+
+    `MachineError` if this kernel's nftables lacks something.
+    """
+    try:
+        proc.run(["nft", "-f", "-"], input=ruleset(marks, sets, inside, ipv6=ipv6), timeout_s=30)
+    except proc.CommandError as error:
+        raise MachineError(
+            f"the kernel refuses the box's rules: {error}", "`testbed doctor` tries what it needs"
+        ) from None
+
+
+def counter_name(index: int) -> str:
+    """Return the name of the counter of one of the sets that `install` was given."""
+    return f"rule{index}"
+
+
+def ruleset(marks: Marks, sets: Sequence[KernelSet], inside: str, *, ipv6: bool) -> str:
+    """Return the tables, one for each family, as `nft -f` reads them.
+
+    A packet of a passed flow is the most frequent one by far, so it meets as few expressions as can be: each costs
+    some ten nanoseconds, a forwarded packet some two thousand.
+    """
+    return "".join(_table(version, marks, sets, inside) for version in ((4, 6) if ipv6 else (4,)))
+
+
+def _table(version: int, marks: Marks, sets: Sequence[KernelSet], inside: str) -> str:
+    name = f"{_FAMILIES[version].family} {TABLE}"
+    ways = _Way(version, from_inside=True), _Way(version, from_inside=False)
+    parts = [
+        *(_flow_set(name, version) for name in (PASSED, DROPPED, _KNOWN)),
+        *(text for index, item in enumerate(sets) for text in _prefix_set(index, item, version)),
+        *(f"counter {name} {{ }}" for name in (PASSED, DROPPED, *map(counter_name, range(len(sets))))),
+        *(_block(f"chain passed_{way.name}", _passed(way)) for way in ways),
+        *(_block(f"chain cross_{way.name}", _crossing(way, sets)) for way in ways),
+        *(_block(f"chain learn_{way.name}", _learning(way, marks)) for way in ways),
+        _block("chain forward", ["type filter hook forward priority -160; policy accept;",  # just before the queue
+                                 f'iif "{inside}" goto cross_in', "goto cross_out"]),
+        _block("chain postrouting", ["type filter hook postrouting priority 300; policy accept;",
+                                     f"meta mark {_SKIP:#x} accept", f'oif "{inside}" goto learn_out',
+                                     "goto learn_in"]),
+    ]  # fmt: skip
+    return f"add table {name}\ndelete table {name}\n{_block(f'table {name}', parts)}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One address family in one direction; the key names a flow by its inner and outer end."""
+
+    version: int
+    from_inside: bool
+
+    @property
+    def name(self) -> str:
+        """The way's part of the names of its chains: where its packets come from."""
+        return "in" if self.from_inside else "out"
+
+    @property
+    def key(self) -> str:
+        """The flow of a packet."""
+        inner, outer = ("s", "d") if self.from_inside else ("d", "s")
+        family = _FAMILIES[self.version].family
+        return f"{family} {inner}addr . {family} {outer}addr . meta l4proto . th {inner}port . th {outer}port"
+
+
+def _crossing(way: _Way, sets: Sequence[KernelSet]) -> list[str]:
+    return [
+        _FAMILIES[way.version].fragment + " return",
+        f"{way.key} @{PASSED} goto passed_{way.name}",
+        *(rule for index, item in enumerate(sets) for rule in _address_rules(index, item, way)),
+        f"tcp flags & (syn | ack) == syn delete @{DROPPED} {{ {way.key} }} return",
+        f"{way.key} @{DROPPED} update @{DROPPED} {{ {way.key} }} counter name {DROPPED} drop",
+    ]
+
+
+def _passed(way: _Way) -> list[str]:
+    # every TCP flow hears from the inside, if only in acknowledgements: to be kept, it need not be touched twice
+    kept = "" if way.from_inside else "meta l4proto udp "
+    return [
+        f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} return",  # SYN without ACK; a datagram may look so
+        f"{kept}update @{PASSED} {{ {way.key} }}",
+        f"counter name {PASSED} meta mark set {_SKIP:#x} accept",
+    ]
+
+
+def _learning(way: _Way, marks: Marks) -> list[str]:
+    flow = "meta l4proto { tcp, udp } update"
+    return [
+        f"meta mark {marks.passed:#x} {flow} @{PASSED} {{ {way.key} }}",
+        f"meta mark {marks.dropped:#x} {flow} @{DROPPED} {{ {way.key} }}",
+        f"meta mark & {_DROP:#x} != 0 drop",
+    ]
+
+
+def _address_rules(index: int, item: KernelSet, way: _Way) -> Iterator[str]:
+    family = _FAMILIES[way.version]
+    protocol = family.protocols[item.protocol] if item.protocol else "meta l4proto { tcp, udp }" if item.ports else ""
+    action = f"counter name {counter_name(index)} drop"
+    if not item.prefixes:
+        ends = [""]
+    elif _of_version(item.prefixes, way.version):
+        ends = [f"{family.family} {end} @prefixes{index} " for end in ("daddr", "saddr")]
+    else:
+        return
+    if not item.ports:
+        yield from (f"{end}{protocol} {action}".strip() for end in ends)
+        return
+    ports = f"{{ {', '.join(f'{low}-{high}' if low != high else str(low) for low, high in item.ports)} }}"
+    yield f"{protocol} th sport {ports} th dport != {ports} update @{_KNOWN} {{ {way.key} }}"
+    for end in ends:
+        contacted = f"{end}{protocol} th dport {ports} {way.key} != @{_KNOWN}"
+        yield f"{contacted} update @{DROPPED} {{ {way.key} }} {action}"
+
+
+def _prefix_set(index: int, item: KernelSet, version: int) -> Iterator[str]:
+    found = _of_version(item.prefixes, version)
+    if found:
+        lines = [
+            f"type {_FAMILIES[version].type}",
+            "flags interval",
+            "auto-merge",
+            f"elements = {{ {', '.join(found)} }}",
+        ]
+        yield _block(f"set prefixes{index}", lines)
+
+
+def _of_version(prefixes: Iterable[str], version: int) -> list[str]:
+    networks = (ipaddress.ip_network(text, strict=False) for text in prefixes)
+    return [str(network) for network in networks if network.version == version]
+
+
+def _flow_set(name: str, version: int) -> str:
+    address = _FAMILIES[version].type
+    kind = f"type {address} . {address} . inet_proto . inet_service . inet_service"
+    return _block(f"set {name}", [kind, "flags dynamic,timeout", f"timeout {IDLE_S:.0f}s", f"size {_MOST_FLOWS}"])
+
+
+def _block(head: str, lines: Iterable[str]) -> str:
+    body = "\n".join(f"  {line}" for text in lines for line in text.splitlines())
+    return f"{head} {{\n{body}\n}}"

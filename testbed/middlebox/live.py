@@ -1,7 +1,7 @@
 """The live adapter: packets from NFQUEUE to the engine, verdicts and injected packets back. Owns clock and sockets.
 
-The kernel takes over flows that pass. One that is dropped for good stays with the engine: a mark is saved when a packet
-leaves the box, and its packets never do.
+The kernel takes over flows that are decided and rules that need only addresses and ports (see `kernel`); what it drops
+is told once a second as an event per rule. How late each packet is judged is measured from its arrival at the wire.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from testbed.dpi.byhand import pattern_for, with_blocked
 from testbed.dpi.decision import Decision, Injection, Note, Offload, Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy, load_policy
-from testbed.middlebox import kernel, nfqueue
+from testbed.middlebox import kernel, ledger, nfqueue
 
-_BATCH = 256
+_BATCH = 32
 _LONGEST_WAIT_S = 0.5
+_TALLY_EVERY_S = 1.0
+_LATE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class BoxConfig:
     epoch: float
     t0: float
     ipv6: bool = False
+    kernel_rules: bool = True
+    """Let the kernel decide what it can; without, every packet is judged by the engine, for comparison."""
 
 
 @dataclass(order=True, slots=True)
@@ -73,12 +77,18 @@ class LiveBox:
         self._later: list[_Later] = []
         self._order = 0
         self._worst_lag_s = 0.0
+        self._late = 0
+        self._ledger = ledger.Ledger(kernel.TABLE)
+        self._tally_at = 0.0
         self._running = True
         self._install()
+        kernel.start_queueing(ipv6=config.ipv6)
 
     def _install(self) -> None:
         self._marks = kernel.Marks(self._generation)
-        kernel.install(self._marks, ipv6=self.config.ipv6)
+        sets = self.engine.policy.kernel_sets() if self.config.kernel_rules else ()
+        kernel.install(self._marks, sets, self.config.inside_if, ipv6=self.config.ipv6)
+        self._ledger.begin([item.rule for item in sets])
 
     def now(self) -> float:
         """Return the emulated Unix time."""
@@ -86,32 +96,36 @@ class LiveBox:
 
     def run(self) -> None:
         """Serve until told to stop."""
-        poller = select.poll()
-        poller.register(self._queue.fileno(), select.POLLIN)
-        poller.register(self._control.fileno(), select.POLLIN)
+        descriptors = [self._queue.fileno(), self._control.fileno()]
         while self._running:
-            wait_s = _LONGEST_WAIT_S
-            if self._later:
-                wait_s = min(wait_s, max(0.0, self._later[0].due - self.now()))
-            for descriptor, _ in poller.poll(wait_s * 1000):
-                if descriptor == self._queue.fileno():
-                    self._drain()
-                else:
-                    self._control.accept_ready()
+            # select() and not poll(): its timeout is in microseconds, theirs is rounded up to a millisecond
+            ready = select.select(descriptors, (), (), self._wait_s())[0]
+            if descriptors[0] in ready:
+                self._drain()
+            if descriptors[1] in ready:
+                self._control.accept_ready()
             self._send_due()
+            self._tally()
+
+    def _wait_s(self) -> float:
+        timer = self.engine.next_timer()
+        due = [*(item.due for item in self._later[:1]), *([] if timer is None else [timer])]
+        return min(_LONGEST_WAIT_S, max(0.0, min(due) - self.now())) if due else _LONGEST_WAIT_S
 
     def stop(self) -> None:
         """End `run` after the packet at hand."""
         self._running = False
 
     def _drain(self) -> None:
+        """Judge what waits, at most a batch of it, and hand the verdicts over together."""
+        packets: list[nfqueue.Queued] = []
         for _ in range(_BATCH):
-            got = False
-            for queued in self._queue.receive():
-                got = True
+            packets = self._queue.receive()
+            if not packets:
+                break
+            for queued in packets:
                 self._judge(queued)
-            if not got:
-                return
+        self._queue.flush()
 
     def _judge(self, queued: nfqueue.Queued) -> None:
         side = Side.INSIDE if queued.in_interface == self._inside else Side.OUTSIDE
@@ -120,14 +134,26 @@ class LiveBox:
         for injection in decision.injections:
             self._inject(injection, now)
         if decision.verdict in (Verdict.DROP, Verdict.THROTTLE):
-            self._queue.drop(queued.id)
+            if decision.offload is Offload.DROP:
+                self._queue.accept(queued.id, self._marks.dropped)
+            else:
+                self._queue.drop(queued.id)
         elif decision.verdict is Verdict.DELAY and decision.until is not None:
             self._push(decision.until, packet_id=queued.id)
         else:
             self._queue.accept(queued.id, self._marks.passed if decision.offload is Offload.PASS else 0)
         if decision.notes:
             self._record(decision, queued.raw, now)
-        self._worst_lag_s = max(self._worst_lag_s, self.now() - now)
+        self._note_lag(queued)
+
+    def _note_lag(self, queued: nfqueue.Queued) -> None:
+        """Note how long a packet was here: from the wire to its verdict."""
+        if queued.arrived:
+            lag_s = time.time() - queued.arrived
+            if lag_s > self._worst_lag_s:
+                self._worst_lag_s = lag_s
+            if lag_s > _LATE_S:
+                self._late += 1
 
     def _push(self, due: float, *, packet_id: int = 0, injection: Injection | None = None) -> None:
         self._order += 1
@@ -153,6 +179,22 @@ class LiveBox:
                 self._send(later.injection.raw)
             else:
                 self._queue.accept(later.packet_id)
+        timer = self.engine.next_timer()
+        if timer is not None and timer <= now:
+            for injection in self.engine.handle_timer(now):
+                self._inject(injection, now)
+        self._queue.flush()
+
+    def _tally(self, *, force: bool = False) -> None:
+        """Tell what the kernel dropped by its rules since the last time, at most once a second."""
+        now = self.now()
+        if now < self._tally_at and not force:
+            return
+        self._tally_at = now + _TALLY_EVERY_S
+        for rule, news in self._ledger.news():
+            counted = {"packets": news.packets, "bytes": news.bytes}
+            note = Note(rule, "", "dropped by the kernel", counted)
+            self._record(Decision(Verdict.DROP, notes=(note,)), b"", now)
 
     def _record(self, decision: Decision, raw: memoryview | bytes, now: float) -> None:
         for note in decision.notes:
@@ -167,8 +209,10 @@ class LiveBox:
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         operation = request["op"]
         if operation == "stats":
+            self._tally(force=True)
             return {
-                **self.engine.counters, "queue_drops": self._queue.overruns, "worst_lag_s": self._worst_lag_s,
+                **self.engine.counters, "queue_drops": self._queue.losses(), "worst_lag_s": self._worst_lag_s,
+                "late": self._late, "kernel": self._ledger.as_json(),
                 "policy": self._policy.policy, "disabled": sorted(self._disabled),
                 "blocked": list(self._blocked),
             }  # fmt: skip
@@ -207,11 +251,14 @@ class LiveBox:
         now = self.now()
         note: Note = self.engine.replace_policy(policy, now)
         self._generation = self._generation % 0xFFFF + 1
+        self._tally(force=True)
         self._install()
         self._record(Decision(notes=(note,)), b"", now)
 
     def close(self) -> None:
         """Let go of sockets and files."""
+        self._tally(force=True)
+        self._ledger.close()
         self._queue.close()
         self._control.close()
         self._events.close()

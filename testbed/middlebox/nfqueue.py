@@ -2,6 +2,7 @@
 
 Ours because the Python bindings had no release since 2023 and one stops on a full buffer. Message formats:
 linux/netfilter/nfnetlink.h and nfnetlink_queue.h. Network byte order throughout, netlink headers in host order.
+Verdicts are gathered and sent together: `flush` after each batch, or the packets wait.
 """
 
 from __future__ import annotations
@@ -10,34 +11,40 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from testbed.errors import MachineError
+from testbed.middlebox import counters
 
 _NETLINK_NETFILTER, _SUBSYSTEM = 12, 3 << 8
 _PACKET, _VERDICT, _CONFIG = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
 _CFG_CMD, _CFG_PARAMS, _CFG_MAXLEN, _CFG_MASK, _CFG_FLAGS = 1, 2, 3, 4, 5
 _BIND, _COPY_PACKET = 1, 2
-_ATTR_HEADER, _ATTR_VERDICT, _ATTR_MARK, _ATTR_INDEV, _ATTR_PAYLOAD = 1, 2, 3, 5, 10
+_ATTR_HEADER, _ATTR_VERDICT, _ATTR_MARK, _ATTR_STAMP, _ATTR_INDEV, _ATTR_PAYLOAD = 1, 2, 3, 4, 5, 10
 _NF_DROP, _NF_ACCEPT = 0, 1
 _ERROR, _REQUEST, _ACK = 2, 1, 4
-_SO_RCVBUFFORCE = 33
+_SO_RCVBUFFORCE, _SO_TIMESTAMP = 33, 29
 _RECEIVE_BYTES = 1 << 18
 _GSO = 4
+_MESSAGE, _ATTRIBUTE = struct.Struct("=IH"), struct.Struct("=HH")
+_NUMBER, _TWO_NUMBERS, _STAMP = struct.Struct("!I"), struct.Struct("!II"), struct.Struct("!QQ")
 
 
 @dataclass(slots=True)
 class Queued:
-    """A packet that waits for its verdict: its id, the interface it came in by, its IP bytes."""
+    """A packet that waits for its verdict: its id, the interface it came in by, its IP bytes, when it came.
+
+    `arrived`: Unix time at which the kernel got it from the wire, 0 if it didn't say.
+    """
 
     id: int
     in_interface: int
     raw: memoryview
+    arrived: float = 0.0
 
 
 class Queue:
-    """One bound queue. `overruns` counts the times the kernel had to throw packets away because we were too slow."""
+    """One bound queue. `overruns` counts the times its socket ran over; `losses` the packets that were lost."""
 
     def __init__(self, number: int, *, longest: int = 8192, buffer_bytes: int = 1 << 23) -> None:
         self.number, self.overruns = number, 0
@@ -53,7 +60,12 @@ class Queue:
         # without the GSO flag the kernel splits super-packets first, so that the censor sees what the wire would carry
         self._configure(_attribute(_CFG_MASK, struct.pack("!I", _GSO)) + _attribute(_CFG_FLAGS, struct.pack("!I", 0)))
         self._socket.setblocking(False)
+        # while any socket wants to know, the kernel notes when each packet came: from that we know how late we are
+        self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._stamping.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
         self._buffer = bytearray(_RECEIVE_BYTES)
+        self._view = memoryview(self._buffer)
+        self._verdicts: list[bytes] = []
 
     def _configure(self, attributes: bytes) -> None:
         self._send(_CONFIG, attributes, _REQUEST | _ACK)
@@ -66,47 +78,66 @@ class Queue:
             )
 
     def _send(self, kind: int, attributes: bytes, flags: int = _REQUEST) -> None:
+        self._socket.send(self._message(kind, attributes, flags))
+
+    def _message(self, kind: int, attributes: bytes, flags: int = _REQUEST) -> bytes:
         body = struct.pack("!BBH", 0, 0, self.number) + attributes
-        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body)
+        return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
 
     def fileno(self) -> int:
         """Return the descriptor to select on."""
         return self._socket.fileno()
 
-    def receive(self) -> Iterator[Queued]:
-        """Yield the packets of one datagram, none if nothing waits; their bytes are valid until the next call."""
+    def losses(self) -> int:
+        """Return how many packets the kernel had to throw away because we were too slow."""
+        return counters.queue_losses(self.number)
+
+    def receive(self) -> list[Queued]:
+        """Return the packets of one datagram, none if nothing waits; their bytes are valid until the next call."""
         try:
             size = self._socket.recv_into(self._buffer)
         except BlockingIOError:
-            return
+            return []
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
             self.overruns += 1
-            return
-        view = memoryview(self._buffer)[:size]
-        while len(view) >= 20:
-            length, kind = struct.unpack_from("=IH", view)
-            if length < 20 or length > len(view):
-                return
+            return []
+        found: list[Queued] = []
+        start = 0
+        while start + 20 <= size:
+            length, kind = _MESSAGE.unpack_from(self._buffer, start)
+            if length < 20 or start + length > size:
+                break
             if kind == _PACKET:
-                queued = _packet(view[20:length])
+                queued = _packet(self._view[start + 20 : start + length])
                 if queued is not None:
-                    yield queued
-            view = view[(length + 3) & ~3 :]
+                    found.append(queued)
+            start += (length + 3) & ~3
+        return found
 
     def accept(self, packet_id: int, mark: int = 0) -> None:
-        """Let a packet go on, with a mark for the kernel's rules."""
-        attributes = _attribute(_ATTR_VERDICT, struct.pack("!II", _NF_ACCEPT, packet_id))
-        self._send(_VERDICT, attributes + (_attribute(_ATTR_MARK, struct.pack("!I", mark)) if mark else b""))
+        """Let a packet go on, with a mark for the kernel's rules; it goes at the next `flush`."""
+        attributes = _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_ACCEPT, packet_id))
+        if mark:
+            attributes += _attribute(_ATTR_MARK, _NUMBER.pack(mark))
+        self._verdicts.append(self._message(_VERDICT, attributes))
 
     def drop(self, packet_id: int) -> None:
-        """End a packet."""
-        self._send(_VERDICT, _attribute(_ATTR_VERDICT, struct.pack("!II", _NF_DROP, packet_id)))
+        """End a packet, at the next `flush`."""
+        attributes = _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_DROP, packet_id))
+        self._verdicts.append(self._message(_VERDICT, attributes))
+
+    def flush(self) -> None:
+        """Hand the verdicts to the kernel, all in one call."""
+        if self._verdicts:
+            self._socket.send(b"".join(self._verdicts))
+            self._verdicts.clear()
 
     def close(self) -> None:
         """Unbind; the kernel drops what still waits."""
         self._socket.close()
+        self._stamping.close()
 
 
 def _attribute(kind: int, content: bytes) -> bytes:
@@ -114,18 +145,20 @@ def _attribute(kind: int, content: bytes) -> bytes:
 
 
 def _packet(view: memoryview) -> Queued | None:
-    packet_id = in_interface = 0
-    raw: memoryview | None = None
-    while len(view) >= 4:
-        length, kind = struct.unpack_from("=HH", view)
-        if length < 4 or length > len(view):
+    packet_id, in_interface, arrived, start, end = 0, 0, 0.0, 0, len(view)
+    while start + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(view, start)
+        if length < 4 or start + length > end:
             break
-        content = view[4:length]
-        if kind & 0x7FFF == _ATTR_HEADER:
-            packet_id = struct.unpack_from("!I", content)[0]
-        elif kind & 0x7FFF == _ATTR_INDEV:
-            in_interface = struct.unpack_from("!I", content)[0]
-        elif kind & 0x7FFF == _ATTR_PAYLOAD:
-            raw = content
-        view = view[(length + 3) & ~3 :]
-    return None if raw is None else Queued(packet_id, in_interface, raw)
+        kind &= 0x7FFF
+        if kind == _ATTR_PAYLOAD:  # the kernel puts it last
+            return Queued(packet_id, in_interface, view[start + 4 : start + length], arrived)
+        if kind == _ATTR_HEADER:
+            packet_id = _NUMBER.unpack_from(view, start + 4)[0]
+        elif kind == _ATTR_INDEV:
+            in_interface = _NUMBER.unpack_from(view, start + 4)[0]
+        elif kind == _ATTR_STAMP:
+            seconds, micros = _STAMP.unpack_from(view, start + 4)
+            arrived = seconds + micros * 1e-6
+        start += (length + 3) & ~3
+    return None

@@ -35,20 +35,25 @@ class Finding:
 
 
 _NFQUEUE = "iptables -t mangle -A FORWARD -j NFQUEUE --queue-num 0"
+_FLOW_SET = """nft 'add table ip t; \
+add set ip t f { type ipv4_addr . inet_proto . inet_service; flags dynamic,timeout; timeout 9s; }; \
+add counter ip t n; \
+add chain ip t c { type filter hook forward priority -160; }; \
+add rule ip t c meta mark 1 update @f { ip saddr . meta l4proto . th sport } counter name n; \
+add rule ip t c tcp flags & (syn | ack) == syn delete @f { ip saddr . meta l4proto . th sport } return'"""
 _APT = "apt install "
 PROBES: tuple[Probe, ...] = (
     Probe("namespaces", True, "true", "nothing live works", "sysctl kernel.unprivileged_userns_clone=1, or use sudo"),
     Probe("veth", True, _PAIR + "true", "no net can be built", "modprobe veth"),
     Probe("bridge", True, "ip link add br0 type bridge", "no access switch", "modprobe bridge"),
     Probe("NFQUEUE", True, _NFQUEUE, "no live censor", "modprobe nfnetlink_queue xt_NFQUEUE"),
-    Probe("connmark", True, "iptables -t mangle -A FORWARD -m connmark --mark 1 -j ACCEPT", "no offload",
-          "modprobe nf_conntrack xt_connmark"),
+    Probe("nft flow sets", True, _FLOW_SET, "no live censor: decided flows can't be kept in the kernel",
+          _APT + "nftables, modprobe nf_tables"),
     Probe("mnexec", True, "", "no Mininet", _APT + "mininet", "mnexec"),
     Probe("ethtool", True, "", "offloads would make super-packets", _APT + "ethtool", "ethtool"),
     Probe("caddy", True, "", "the world has no web", _APT + "caddy", "caddy"),
     Probe("unbound", True, "", "the world has no resolvers", _APT + "unbound", "unbound"),
     Probe("tcpdump", True, "", "no captures", _APT + "tcpdump", "tcpdump"),
-    Probe("nft", False, "nft add table inet t", "nothing yet", _APT + "nftables"),
     Probe("nft queue", False, "nft 'add table inet t; add chain inet t c; add rule inet t c queue num 5'",
           "iptables does the queueing", "modprobe nft_queue"),
     Probe("tbf", False, _PAIR + "tc qdisc add dev pa root tbf rate 1mbit burst 4000 limit 9000",

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: So many packets may be late whatever the load, as while a policy is read; beyond that, this share of all.
+_FEW_LATE, _LATE_SHARE = 50, 0.01
+
 
 def reasons_invalid(
     fidelity: Mapping[str, Any], stats: Mapping[str, Mapping[str, Any]], died: Sequence[str], broken_apps: Sequence[str]
@@ -21,6 +24,9 @@ def reasons_invalid(
         lost = int(counters.get("queue_drops", 0))
         if lost and name != "link":  # the link's own are in its fidelity
             why.append(f"{name} lost {lost} packets to its own queue: this machine is too slow for the load")
+        late, packets = int(counters.get("late", 0)), int(counters.get("packets", 0))
+        if late > max(_FEW_LATE, _LATE_SHARE * packets):
+            why.append(f"{name} judged {late} of {packets} packets more than 50 ms late: the machine is too slow")
     why += [f"the app {name} gave no result at all: see logs/app-{name}.log" for name in broken_apps]
     return why
 

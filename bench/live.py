@@ -1,0 +1,200 @@
+"""The live box, in three namespaces in a row, against what it stands on: `.venv/bin/python bench/live.py [ROUNDS]`.
+
+- undecided packets per second, a flood of small datagrams, against a queue of the same binding that accepts everything;
+- TCP connections per second (connect, one request, one answer), against the same queue;
+- a decided TCP flow's bytes per second, against plain forwarding;
+- the round trip of a small datagram that the engine judges both ways, against plain forwarding.
+
+The references run in turn with the box; the best of the rounds counts, since a shared machine only ever takes away.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from testbed.middlebox import kernel, nfqueue
+from tests.live.line import SERVER, Line, end, enter
+
+SECONDS = 1.5
+#: `tm-2022` looks at 16 data packets of a flow; after those the kernel has it
+POLICY = "tm-2022"
+
+
+def noop() -> None:
+    """Accept everything, as fast as the binding can: the box's loop without a box."""
+    queue = nfqueue.Queue(kernel.QUEUE)
+    kernel.start_queueing(ipv6=False)
+    print("ready", flush=True)
+    while True:
+        select.select([queue.fileno()], (), ())
+        for _ in range(32):
+            packets = queue.receive()
+            if not packets:
+                break
+            for queued in packets:
+                queue.accept(queued.id)
+        queue.flush()
+
+
+def serve() -> None:
+    """Swallow datagrams on 9, echo those on 7, answer requests on TCP 80, swallow streams on TCP 9."""
+    sink, echo = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    sink.bind(("", 9))  # never read: what the socket can't hold is thrown away for free
+    echo.bind(("", 7))
+    web, discard = (socket.create_server(("", port), backlog=1024) for port in (80, 9))
+    print("ready", flush=True)
+    streams: list[socket.socket] = []
+    while True:
+        for ready in select.select([echo, web, discard, *streams], (), ())[0]:
+            if ready is echo:
+                echo.sendto(*echo.recvfrom(2048))
+            elif ready is web:
+                peer = web.accept()[0]
+                peer.recv(2048)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                peer.close()
+            elif ready is discard:
+                streams.append(discard.accept()[0])
+            elif not ready.recv(1 << 20):
+                streams.remove(ready)
+                ready.close()
+
+
+def flood() -> None:
+    """Send small datagrams of 64 flows without pause."""
+    peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
+    for peer in peers:
+        peer.connect((SERVER, 9))
+    until = time.monotonic() + SECONDS + 1.0
+    while time.monotonic() < until:
+        for peer in peers:
+            peer.send(b"undecided payload of a datagram.")
+
+
+def connect() -> None:
+    """Open connections one after the other; print how many a second."""
+    request = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"
+    begun, count = time.monotonic(), 0
+    while time.monotonic() < begun + SECONDS:
+        with socket.create_connection((SERVER, 80)) as peer:
+            peer.sendall(request)
+            while peer.recv(2048):
+                pass
+        count += 1
+    print(count / (time.monotonic() - begun))
+
+
+def stream() -> None:
+    """Send one stream; print its megabytes per second, the first tenth of a second left out."""
+    chunk = bytes(1 << 16)
+    with socket.create_connection((SERVER, 9)) as peer:
+        until = time.monotonic() + 0.1
+        while time.monotonic() < until:
+            peer.sendall(chunk)
+        begun, sent = time.monotonic(), 0
+        while time.monotonic() < begun + SECONDS:
+            peer.sendall(chunk)
+            sent += len(chunk)
+        print(sent / (time.monotonic() - begun) / 1e6)
+
+
+def bounce() -> None:
+    """Print the median round trip of a small datagram, in milliseconds."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.connect((SERVER, 7))
+        times = []
+        for _ in range(1000):
+            begun = time.perf_counter()
+            peer.send(b"a small datagram")
+            peer.recv(2048)
+            times.append(time.perf_counter() - begun)
+        print(statistics.median(times) * 1e3)
+
+
+class Bench:
+    """The line and its three ways of forwarding."""
+
+    def __init__(self, line: Line) -> None:
+        self._line, self._boxes = line, 0
+
+    def through(self, way: str, measure: Callable[[], float]) -> float:
+        """Measure with plain forwarding, through the no-op queue, or through the box."""
+        if way == "plain":
+            return measure()
+        if way == "noop":
+            process = self._line.start("gw", [sys.executable, __file__, "noop"])
+            try:
+                return measure()
+            finally:
+                end(process)
+                self._line.clear()
+        self._boxes += 1
+        box = self._line.box(POLICY, name=f"box{self._boxes}")
+        try:
+            return measure()
+        finally:
+            box.end()
+
+    def client(self, what: str) -> float:
+        """Run one of the clients to its end and return the number it prints."""
+        return float(self._line.fabric.run("client", [sys.executable, __file__, what]).stdout)
+
+    def delivered(self) -> float:
+        """Return how many packets a second reach the server under a flood."""
+        flooding = self._line.start("client", [sys.executable, __file__, "flood"], ready=False)
+        time.sleep(0.5)
+        before, begun = self._received(), time.monotonic()
+        time.sleep(SECONDS)
+        rate = (self._received() - before) / (time.monotonic() - begun)
+        flooding.wait()
+        return rate
+
+    def _received(self) -> int:
+        path = "/sys/class/net/server-eth0/statistics/rx_packets"
+        return int(self._line.fabric.run("server", ["cat", path]).stdout)
+
+
+def inside(rounds: int) -> None:
+    """Measure everything in turn and print the ratios."""
+    with tempfile.TemporaryDirectory() as folder, Line(Path(folder)) as line:
+        line.start("server", [sys.executable, __file__, "serve"])
+        bench = Bench(line)
+
+        def pair(reference: str, measure: Callable[[], float], best: Callable[[list[float]], float]) -> list[float]:
+            ways = {way: list[float]() for way in ("box", reference)}
+            for _ in range(rounds):
+                for way, found in ways.items():
+                    found.append(bench.through(way, measure))
+            return [best(found) for found in ways.values()]
+
+        ours, other = pair("noop", bench.delivered, max)
+        print(f"undecided packets/s      {ours:8.0f}   no-op queue {other:8.0f}   ratio {ours / other:.2f} (goal 0.6)")
+        ours, other = pair("noop", lambda: bench.client("connect"), max)
+        print(f"TCP connections/s        {ours:8.0f}   no-op queue {other:8.0f}   ratio {ours / other:.2f} (goal 0.5)")
+        ours, other = pair("plain", lambda: bench.client("stream"), max)
+        print(f"decided TCP flow, MB/s   {ours:8.0f}   plain       {other:8.0f}   ratio {ours / other:.2f} (goal 0.9)")
+        ours, other = pair("plain", lambda: bench.client("bounce"), min)
+        print(f"round trip, ms           {ours:8.3f}   plain       {other:8.3f}   added {ours - other:.3f} (goal 0.3)")
+
+
+_PARTS = {"noop": noop, "serve": serve, "flood": flood, "connect": connect, "stream": stream, "bounce": bounce}
+
+
+if __name__ == "__main__":
+    word = sys.argv[1] if len(sys.argv) > 1 else "3"
+    if word in _PARTS:
+        _PARTS[word]()
+    elif "LINE_INSIDE" in os.environ:
+        inside(int(word))
+    else:
+        sys.exit(enter([__file__, word]).returncode)

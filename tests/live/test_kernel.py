@@ -1,0 +1,93 @@
+"""The kernel's part of a box, in a real kernel: it decides as the engine would, forgets on time, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.run.gate import reasons_invalid
+from tests.live.crossings import CROSSINGS
+from tests.live.line import enter
+
+pytestmark = pytest.mark.live
+FAITHFUL = {"faithful": True, "reasons": []}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Do all experiments once, in one sandbox."""
+    folder = tmp_path_factory.mktemp("line")
+    done = enter(["-m", "tests.live.kernel_inside", str(folder)], capture_output=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads(done.stdout))
+
+
+def test_kernel_and_engine_agree_on_addresses_and_ports(seen: dict[str, Any]) -> None:
+    found = seen["agreement"]
+    names = [crossing.about for crossing in CROSSINGS]
+    differ = [
+        (name, f"kernel {kernel}, engine live {engine}, engine offline {offline}")
+        for name, kernel, engine, offline in zip(
+            names, found["kernel"], found["engine"], found["offline"], strict=True
+        )
+        if not kernel == engine == offline
+    ]  # fmt: skip
+    assert differ == []
+    came = dict(zip(names, found["kernel"], strict=True))
+    assert not came["v4 out udp to 3478"]
+    assert not came["v6 in udp to 5010"]
+    assert came["v4 out tcp to 3478"]
+    assert not came["v6 out tcp 80 block 1"]
+    assert came["v6 out tcp 443 block 1"]
+    assert not came["v4 udp 6001-3478 back"]
+
+
+def test_each_rule_shows_what_the_kernel_dropped(seen: dict[str, Any]) -> None:
+    stats, events = seen["agreement"]["stats"], seen["agreement"]["events"]
+    rules = stats["kernel"]["rules"]
+    assert set(rules) == {"udp-ports", "web-there", "listed", "ping-there", "any-transport"}
+    assert all(rules.values())
+    told: dict[str, int] = {}
+    for event in events:
+        if event["reason"] == "dropped by the kernel":
+            told[event["rule"]] = told.get(event["rule"], 0) + event["evidence"]["packets"]
+    assert told == rules
+    assert seen["agreement"]["engine_stats"]["kernel"]["rules"] == {}
+    assert stats["packets"] < seen["agreement"]["engine_stats"]["packets"]
+
+
+@pytest.mark.parametrize("flow", ["passed4", "passed6", "dropped4", "dropped6"])
+def test_a_decided_flow_stays_in_the_kernel_until_a_new_connection(seen: dict[str, Any], flow: str) -> None:
+    found = seen["decided"][flow]
+    assert (found["kernel"], found["engine"], found["engine_for_syn"]) == (100, 0, 1)
+    assert found["arrived"] == (100 if flow.startswith("passed") else 0)
+
+
+def test_the_engine_sees_fragments_as_they_are(seen: dict[str, Any]) -> None:
+    """Conntrack would have joined them; the flow itself was in the kernel's hands already."""
+    found = seen["fragments"]
+    assert found["passed"] > 0
+    assert found["engine"] == found["arrived"] == 4
+
+
+def test_no_packet_is_lost_while_the_policy_changes(seen: dict[str, Any]) -> None:
+    found = seen["reloading"]
+    assert found["sent"] > 1000
+    assert found["count"] == found["distinct"] == found["sent"]
+    assert len(found["policies"]) == 20
+    assert found["stats"]["queue_drops"] == 0
+    assert found["stats"]["kernel"]["passed"] > 0, "under `open` the flow is decided"
+    assert found["stats"]["packets"] > 0
+
+
+def test_overload_is_counted_and_makes_a_run_invalid(seen: dict[str, Any]) -> None:
+    calm, stats = seen["overload"]["calm"], seen["overload"]["stats"]
+    assert reasons_invalid(FAITHFUL, {"gw": calm}, [], []) == []
+    assert stats["queue_drops"] > 1000
+    assert stats["worst_lag_s"] > 0.15
+    why = "\n".join(reasons_invalid(FAITHFUL, {"gw": stats}, [], []))
+    assert f"gw lost {stats['queue_drops']} packets" in why
+    assert f"gw judged {stats['late']} of {stats['packets']} packets" in why
