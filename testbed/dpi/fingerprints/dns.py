@@ -75,27 +75,28 @@ def _messages(opening: Opening) -> Iterator[_Message]:
 
 
 def _parse(data: bytes, length: int) -> _Message | None:
-    """Read a message strictly, None if it is none."""
+    """Read a message strictly, None if it is none. An answer may come without a question (RFC 6762 §6)."""
     if len(data) < 17:
         return None
     _, flags, questions, answers, authorities, additions = _HEADER.unpack_from(data)
     answer = bool(flags & 0x8000)
-    if questions != 1 or flags & _RESERVED_BIT or flags >> 11 & 15 not in _OPCODES:
+    if flags & _RESERVED_BIT or flags >> 11 & 15 not in _OPCODES or (not answer and flags & 0x000F):
         return None
-    if answers + authorities + additions > _MOST_RECORDS or (not answer and flags & 0x000F):
+    if questions > 1 or (not questions and not (answer and answers)):
+        return None
+    if answers + authorities + additions > _MOST_RECORDS:
         return None
     try:
         name, end = read_name(memoryview(data), 12)
         kind, of = struct.unpack_from("!HH", data, end)
     except (ValueError, struct.error):
         return None
+    if of not in _CLASSES or not kind or not _is_name(name):
+        return None
     if kind in _NETBIOS_TYPES and _NETBIOS_NAME.fullmatch(name):
         return None
-    end += 4
     bare = not answers + authorities + additions
-    if of not in _CLASSES or not kind or not _is_name(name) or bare != (end == length):
-        return None
-    return _Message(name, kind, answer)
+    return _Message(name, kind, answer) if bare == (end + 4 == length) else None
 
 
 def _is_name(name: str) -> bool:

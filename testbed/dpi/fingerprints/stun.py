@@ -20,6 +20,8 @@ _METHODS = {1: "binding", 2: "shared secret", 3: "allocate", 4: "refresh", 6: "s
 _TURN_METHODS = range(3, 12)
 _CLASSIC_TYPES = frozenset({0x0001, 0x0101, 0x0111, 0x0002, 0x0102, 0x0112})
 _CLASSIC_ATTRIBUTES = frozenset({*range(1, 12), 0x0020, 0x8020, 0x8022, 0x8023, 0x8028})
+_FEWEST_OTHER_BYTES = 4
+"""A classic transaction id is 16 random bytes; one of zeros is another protocol's."""
 _CHANNELS = range(0x40, 0x50)
 _ENOUGH_CHANNEL_PACKETS = 3
 
@@ -69,7 +71,7 @@ def parse(payload: bytes, length: int) -> Message | None:
     magic = payload[4:8] == MAGIC
     if size + _HEADER_BYTES != length or (size % 4 and magic):
         return None
-    if not magic and kind not in _CLASSIC_TYPES:
+    if not magic and (kind not in _CLASSIC_TYPES or len(set(payload[4:20])) < _FEWEST_OTHER_BYTES):
         return None
     attributes = _attributes(payload, magic)
     if attributes is None or not (magic or all(number in _CLASSIC_ATTRIBUTES for number, _ in attributes)):

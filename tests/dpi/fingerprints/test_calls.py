@@ -44,6 +44,7 @@ def test_stun_without_a_cookie() -> None:
         bytes.fromhex("00040000") + bytes(range(16)),  # no classic type
         bytes.fromhex("00010004") + bytes(range(16)) + bytes.fromhex("77770000"),  # no classic attribute
         b"\x40" + RFC_5769_REQUEST[1:],
+        bytes.fromhex("00020000") + bytes(16),  # a RIP entry
     ],
 )
 def test_what_is_not_stun(payload: bytes) -> None:

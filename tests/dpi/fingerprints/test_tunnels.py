@@ -33,6 +33,12 @@ def test_dns_on_any_port_and_over_tcp() -> None:
     assert PROTOCOLS["dns"](tcp_flow((">", framed[:2]))) is UNDECIDED
 
 
+def test_an_answer_without_a_question_as_in_multicast_dns() -> None:
+    record = dnslib.RR("printer.local", rtype=1, rclass=0x8001, rdata=dnslib.A("198.18.0.9"))
+    answer = bytes(dnslib.DNSRecord(dnslib.DNSHeader(qr=1, aa=1), a=record).pack())
+    assert PROTOCOLS["dns"](udp_flow((">", answer), port=5353)) == {"name": "printer.local", "type": 1, "answer": True}
+
+
 NETBIOS = bytes.fromhex("9c1101100001000000000000") + b"\x20" + b"FHEPFCELEHFCEPFFFACACACACACACABL" + b"\0\0\x20\0\1"
 
 
