@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, TextIO, cast
 import click
 
 from testbed.dpi.engine import Engine
-from testbed.dpi.policy import load_policy
 from testbed.errors import InputError, MachineError, Problem
+from testbed.middlebox.plugins import load_allowed
 from testbed.middlebox.replay import INSIDE, Judged, Replay
 from testbed.scenario.topology import GROUPS
 from testbed.wire.pcap import PcapngWriter
@@ -33,12 +33,14 @@ UNPARSED = "unparsed"
 @click.option("--seed", type=int, default=1, show_default=True, help="What the censor's chances are drawn from.")
 @click.option("--inside", multiple=True, metavar="PREFIX", help=f"What is inside; default {', '.join(INSIDE)}.")
 @click.option("--injected", type=click.Path(path_type=Path), help="Write the packets the censor would send there.")
+@click.option("--allow-plugins", "plugins", is_flag=True, help="Run the code that the policy's plug-ins name.")
 @click.option("--json", "as_json", is_flag=True, help="The summary on standard error as JSON, too.")
 def command(
-    pcap: Path, policy_name: str, seed: int, inside: tuple[str, ...], injected: Path | None, as_json: bool
-) -> int:
+    pcap: Path, policy_name: str, seed: int, inside: tuple[str, ...], injected: Path | None, plugins: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Replay PCAP (pcap or pcapng, also gzipped; - for standard input) and print each decision as a JSON line."""
-    engine = Engine(load_policy(policy_name, GROUPS), seed=seed)
+    engine = Engine(load_allowed(policy_name, GROUPS, plugins=plugins), seed=seed)
     replay = Replay(engine, _prefixes(inside) or INSIDE)
     told = _Told(sys.stdout, flush=str(pcap) == "-")
     begun = time.perf_counter()

@@ -61,13 +61,15 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
         mend = "read the plug-in, then allow it with --allow-plugins"
         raise InputError([Problem(policy.policy, f"plug-ins are off: {', '.join(sorted(wanted))}", mend)])
     prints = {name for match in matches for name in match.looks_like}
+    plugins = any(match.plugin is not None for match in matches)
     sizes = max((len(match.first_packets.sizes) for match in matches if match.first_packets is not None), default=0)
     residuals = [residual for rule in policy.rules if (residual := rule.residual) is not None]
     probes = any(rule.action.probe is not None for rule in policy.rules)
     rules = tuple(_compile(rule, policy) for rule in policy.rules)
     return CompiledPolicy(
         policy, rules, frozenset(policy.rule_names), http_knobs(policy.parser), quic_knobs(policy.parser),
-        max(packets_wanted(prints) if prints else 0, sizes), any(match.volume is not None for match in matches),
+        max(packets_wanted(prints) if prints or plugins else 0, sizes),
+        any(match.volume is not None for match in matches),
         probes or any(residual.key in WIDE for residual in residuals), policy.placement == "in-path",
         any(rule.match.by_address for rule in rules), policy.parser.packets_inspected,
     )  # fmt: skip
