@@ -116,11 +116,13 @@ class Queue:
             start += (length + 3) & ~3
         return found
 
-    def accept(self, packet_id: int, mark: int = 0) -> None:
-        """Let a packet go on, with a mark for the kernel's rules; it goes at the next `flush`."""
+    def accept(self, packet_id: int, mark: int = 0, *, raw: bytes | None = None) -> None:
+        """Let a packet go on at the next `flush`, with a mark for the kernel's rules; `raw` replaces its IP bytes."""
         attributes = _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_ACCEPT, packet_id))
         if mark:
             attributes += _attribute(_ATTR_MARK, _NUMBER.pack(mark))
+        if raw is not None:
+            attributes += _attribute(_ATTR_PAYLOAD, raw)
         self._verdicts.append(self._message(_VERDICT, attributes))
 
     def drop(self, packet_id: int) -> None:
