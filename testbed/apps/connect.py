@@ -45,24 +45,28 @@ async def resolve(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How an app reaches the world: whom it trusts, and through which proxy it goes (`socks5://…`, `http://…`)."""
+    """How an app reaches the world: whom it trusts, and through which proxy it goes (`socks5://…`, `http://…`).
+
+    `address` stands for every name, as if it had been looked up before: a forged answer then blocks nothing.
+    """
 
     ca: str
     proxy: str | None = None
+    address: str | None = None
 
 
 async def _open(
-    name: str, port: int, proxy: str | None, address: str | None
+    name: str, port: int, access: Access, address: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a TCP connection: by the host's own resolver, or through a proxy that resolves the name at its far end."""
-    if proxy is not None:
+    if access.proxy is not None:
         doing("connect through the tool")
         try:
-            tunnel = await Proxy.from_url(proxy, rdns=True).connect(dest_host=name, dest_port=port)
+            tunnel = await Proxy.from_url(access.proxy, rdns=True).connect(dest_host=name, dest_port=port)
             return await asyncio.open_connection(sock=tunnel)
         except (OSError, EOFError, ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
             raise Failure(word_for(error.__cause__ or error), "connect through the tool") from error
-    address = address or await resolve(name)
+    address = address or access.address or await resolve(name)
     operation = "connect to a forged address" if is_bogon(address) else "connect"
     doing(operation)
     try:
@@ -76,7 +80,7 @@ async def connected(
     name: str, port: int, access: Access, *, secure: bool, preamble: bytes = b"", address: str | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect to a name and yield the stream; failures name their operation."""
-    reader, writer = await _open(name, port, access.proxy, address)
+    reader, writer = await _open(name, port, access, address)
     try:
         if preamble:
             writer.write(preamble)

@@ -26,6 +26,7 @@ VERBS = (
     "doctor",
     "policy",
     "explain",
+    "tool",
 )
 
 

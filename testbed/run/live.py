@@ -40,6 +40,10 @@ def main(path: Path) -> int:
         from testbed.run.player import play
 
         return play(job, directory)
+    if job["verb"] == "tool":
+        from testbed.run import trial
+
+        return trial.play(job, directory)
     scenario = load_scenario(job["scenario"]) if job["scenario"] else default_scenario()
     spec = replace(country_spec(scenario, directory, job), capture=job["capture"])
     with Country(spec, directory, RunClock.start()) as country:

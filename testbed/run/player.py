@@ -25,7 +25,7 @@ from testbed.scenario.load import load_scenario, resolved
 from testbed.scenario.spec import AppSpec, Scenario, Step, ToolSpec, link_of
 from testbed.scenario.timeline import phases
 from testbed.tools.recipe import load_recipe
-from testbed.tools.runner import Tool, end, missing
+from testbed.tools.runner import Tool, ToolError, end, missing
 
 _TICK_S = 0.2
 _GRACE_S = 3.0
@@ -37,10 +37,17 @@ class Player:
     def __init__(self, country: Country, scenario: Scenario) -> None:
         self.country, self.scenario = country, scenario
         self.steps: list[dict[str, Any]] = []
+        self.tool_troubles: dict[str, str] = {}
         self.died: list[str] = []
         self.interrupted = False
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
-        self._tools = {spec.name: start_tool(country, spec) for spec in scenario.tools}
+        self.lost_tools: dict[str, str] = {}
+        self._tools: dict[str, Tool] = {}
+        for spec in scenario.tools:
+            try:
+                self._tools[spec.name] = start_tool(country, spec)
+            except (ToolError, MachineError) as error:
+                self._lose(spec.name, str(error))
         about = {
             "scenario": scenario.scenario, "title": scenario.title, "duration_s": scenario.duration,
             "timeline": [{"at": step.at, "step": _words(step)} for step in scenario.timeline],
@@ -55,7 +62,7 @@ class Player:
         """Start the apps and walk through the timeline until the scenario's duration is over."""
         by_step = {step.start for step in self.scenario.timeline if step.start}
         moments: list[tuple[float, Callable[[], None]]] = [
-            (tool.start, partial(self._tools[tool.name].start_client, wait=False))
+            (tool.start, partial(self._start_client, tool.name))
             for tool in self.scenario.tools
             if tool.name not in by_step
         ]
@@ -72,6 +79,7 @@ class Player:
             self.interrupted = True
         finally:
             self.steering.close()
+            self.tool_troubles = self.why_not()
             self._stop_apps()
 
     def _wait(self, until_s: float) -> None:
@@ -87,8 +95,8 @@ class Player:
                 self.country.set_rule(step.box, name, enabled)
         if step.link is not None and (link := link_of(step.link)) is not None:
             self.country.set_link(link)
-        if step.start in self._tools:
-            self._tools[step.start].start_client(wait=False)
+        if step.start in {tool.name for tool in self.scenario.tools}:
+            self._start_client(str(step.start))
         elif step.start is not None:
             spec = next(app for app in self.scenario.apps if app.name == step.start)
             self._start(spec.model_copy(update={"start": self.country.clock.elapsed()}))
@@ -100,8 +108,27 @@ class Player:
         words = ", ".join(f"{key} {value}" for key, value in what.items() if key != "box" or step.policy)
         print(f"{self.country.clock.elapsed():6.1f} s  {words}", file=sys.stderr, flush=True)
 
+    def _lose(self, tool: str, why: str) -> None:
+        """Go on without a tool; its apps are skipped, and the run says why."""
+        self.lost_tools[tool] = why
+        print(f"{self.country.clock.elapsed():6.1f} s  without the tool {tool}: {why}", file=sys.stderr, flush=True)
+
+    def _start_client(self, tool: str) -> None:
+        if tool in self._tools:
+            try:
+                self._tools[tool].start_client(wait=False)
+            except (ToolError, MachineError) as error:
+                self._lose(tool, str(error))
+
+    def why_not(self) -> dict[str, str]:
+        """Return why tools did not work: not installed, not started, or ended before their time."""
+        died = {name: "\n".join(found) for name, tool in self._tools.items() if (found := tool.died())}
+        return {**died, **self.lost_tools}
+
     def _start(self, app: AppSpec) -> None:
         directory = self.country.directory
+        if app.through in self.lost_tools:
+            return
         tool = self._tools[app.through] if app.through else None
         spec = {
             "app": app.app, "name": app.name, "node": app.node, "profile": app.profile, "params": dict(app.params),
@@ -178,10 +205,15 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         intervals = phases(player.as_played())
         results = place_in_phases(player.results(), intervals)
         expectations = judge(scenario.expect, results)
-        silent = [app.name for app in scenario.apps if not any(r["name"] == app.name for r in results)]
+        silent = [
+            app.name
+            for app in scenario.apps
+            if app.through not in player.lost_tools and not any(r["name"] == app.name for r in results)
+        ]
         changed = bool(player.steering.touched) or any(step.link for step in scenario.timeline)
         judged = faithful.measure(country, stats, changed=changed)
-        why = [*gate.reasons_invalid(judged, stats, died, silent), *player.steering.reasons()]
+        skipped = [f"the tool {name} is skipped: {reason}" for name, reason in sorted(player.lost_tools.items())]
+        why = [*gate.reasons_invalid(judged, stats, died, silent), *player.steering.reasons(), *skipped]
         status, exit_status = gate.status_of(why, expectations, player.interrupted)
         result = {
             "scenario": scenario.scenario, "title": scenario.title, "about": scenario.about, "seed": spec.seed,
@@ -191,7 +223,8 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
                 {"name": p.name, "start_s": p.start_s, "end_s": p.end_s, "policies": dict(p.policies)}
                 for p in intervals
             ],
-            "apps": results, "expectations": expectations, "decisions": record.count_decisions(decisions),
+            "apps": results, "tools": player.tool_troubles, "expectations": expectations,
+            "decisions": record.count_decisions(decisions),
             "stats": stats, "fidelity": judged,
         }  # fmt: skip
         record.write_result(directory, result)

@@ -10,10 +10,9 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jinja2
-import jinja2.meta
 from pydantic import AfterValidator, Field
 
 from testbed import shipped
@@ -23,19 +22,53 @@ from testbed.units import Duration
 
 
 def _listening(value: str) -> str:
-    if not re.fullmatch(r"(tcp|udp)/[0-9]{1,5}|(tcp|udp)/\{\{.+\}\}", value):
+    port = re.fullmatch(r"(?:tcp|udp)/(?:([0-9]{1,5})|\{\{.+\}\})", value)
+    if port is None or not 0 < int(port[1] or 1) < 65536:
         raise ValueError(f"{value!r} is not a place to listen; write `tcp/1080` or `udp/51820`")
     return value
 
 
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}; mend it") from None
+    return value
+
+
+def _file_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value) or value in (".", ".."):
+        raise ValueError(f"{value!r} is not a file of the tool's folder; write a name without a slash")
+    return value
+
+
+def _remedy(value: str) -> str:
+    kind, _, rest = value.partition(": ")
+    if kind == "go" and not re.fullmatch(r"[\w./~-]+@v[\w.+-]+( tags [\w,]+)?", rest):
+        raise ValueError("no pinned Go module; write `go: example.org/tool@v1.2.3` or `… tags with_quic`")
+    if kind == "pip" and not re.fullmatch(r"[A-Za-z0-9_.-]+(\[[a-z,]+\])?==[\w.]+", rest):
+        raise ValueError("no pinned package; write `pip: name==1.2`")
+    if kind == "apt" and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", rest):
+        raise ValueError("no Debian package; write `apt: name`")
+    if kind not in ("go", "pip", "apt") and " " not in value:
+        raise ValueError("no way to get it; write `apt: …`, `pip: …`, `go: …`, or say it in words")
+    return value
+
+
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Ready(Strict):
-    """How it is seen that a program is ready: it listens, says something in its log, or a command succeeds."""
+    """How it is seen that a program is ready: it listens, says something in its log, or a command succeeds.
+
+    All that are given must hold; without any the program is ready once it runs.
+    """
 
     listens: Annotated[str, AfterValidator(_listening)] | None = None
     """`tcp/1080` or `udp/51820`, in the program's node."""
-    says: str | None = None
+    says: Annotated[str, AfterValidator(_pattern)] | None = None
     """A regular expression that a line of its log matches."""
-    succeeds: tuple[str, ...] | None = None
+    succeeds: Command | None = None
     """A command, run in its node until it ends with status 0."""
     within: Duration = 30.0
 
@@ -43,30 +76,38 @@ class Ready(Strict):
 class Launch(Strict):
     """One program of a tool, on the server's or the client's side."""
 
-    name: str
-    argv: tuple[str, ...] = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_file_name)]
+    argv: Command
     env: Mapping[str, str] = {}
     ready: Ready = Ready()
+    once: bool = False
+    """It does its work and ends with status 0 (`ip addr add …`); without this an early end is a failure."""
 
 
 class Needs(Strict):
     """What the machine must have."""
 
-    programs: Mapping[str, str] = {}
+    programs: Mapping[str, Annotated[str, AfterValidator(_remedy)]] = {}
     """Program → how to get it: `apt: openssh-server`, `go: example.org/tool@v1.2.3`, `pip: name==1.2`, or words."""
     features: tuple[str, ...] = ()
     """Names of `testbed doctor`: `TUN`, `WireGuard`."""
 
 
 class Use(Strict):
-    """How apps use the tool."""
+    """How apps use the tool; nothing at all: as if it were not there (a control)."""
 
     proxy: str | None = None
     """`socks5://127.0.0.1:1080` or `http://127.0.0.1:8080`; names are resolved at its far end."""
     wrapper: tuple[str, ...] = ()
     """Words put before a command."""
+    command: tuple[str, ...] = ()
+    """The tool is a client itself: a command that fetches `{{ url }}` and ends with status 0 if it could."""
+    dns: str | None = None
+    """The address of a resolver that the whole host is pointed to."""
     whole_host: bool = False
-    """A TUN device carries the whole host; apps need nothing."""
+    """A TUN device or a packet filter serves the whole host; apps need nothing."""
+    carries: Literal["web", "names"] = "web"
+    """`names`: it only resolves names; a site that is blocked by more than its name stays blocked."""
 
 
 class Recipe(Strict):
@@ -83,9 +124,9 @@ class Recipe(Strict):
     """Variables of the templates with their defaults."""
     certificate: tuple[str, ...] = ()
     """Names of a server certificate by the run's authority: `{{ cert }}` and `{{ key }}`."""
-    setup: tuple[tuple[str, ...], ...] = ()
+    setup: tuple[Command, ...] = ()
     """Commands run once, before the files are written."""
-    files: Mapping[str, str] = {}
+    files: Mapping[Annotated[str, AfterValidator(_file_name)], str] = {}
     """Files of the tool's folder: name → template."""
     server: tuple[Launch, ...] = ()
     client: tuple[Launch, ...] = ()
@@ -99,14 +140,21 @@ VARIABLES: Mapping[str, str] = {
     "cert": "a certificate chain for the names of `certificate`", "key": "its key", "ca": "the run's authority",
     "secret": "secret(name, bytes=16): hex digits from the seed", "uuid": "uuid(name): a UUID from the seed",
     "base64": "base64(name, bytes=32): base64 from the seed", "python": "the interpreter of the testbed",
+    "x25519": "x25519(name): a key pair from the seed, `.private` and `.public` in base64, `|urlsafe` for REALITY",
+    "site": "the address of the world's web server", "url": "the page to fetch (only in `use`)",
 }  # fmt: skip
+
+ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+ENVIRONMENT.filters["urlsafe"] = lambda text: text.replace("+", "-").replace("/", "_").rstrip("=")
 
 
 def load_recipe(reference: str | Path) -> Recipe:
     """Load a recipe by shipped name or path; `InputError` lists every problem, unknown variables included."""
+    from testbed.tools.checks import problems_of
+
     document = _merged(reference, ())
     recipe = validate(document, Recipe)
-    problems = [*_template_problems(document, recipe), *_use_problems(document, recipe)]
+    problems = problems_of(document, recipe)
     if problems:
         raise InputError(problems)
     return recipe
@@ -128,48 +176,3 @@ def _merged(reference: str | Path, seen: tuple[str, ...]) -> Document:
     parent = _merged(path.parent / base if str(base).endswith(".yaml") else base, (*seen, str(base)))
     options = {**parent.data.get("options", {}), **document.data.get("options", {})}
     return Document(document.path, {**parent.data, **document.data, "options": options}, document.lines)
-
-
-def _use_problems(document: Document, recipe: Recipe) -> list[Problem]:
-    use = recipe.use
-    ways = [
-        name
-        for name, given in (("proxy", use.proxy), ("wrapper", use.wrapper), ("whole_host", use.whole_host))
-        if given
-    ]
-    if len(ways) > 1:
-        return [document.problem(("use",), f"apps can't use it in {len(ways)} ways at once", "keep one of them")]
-    return []
-
-
-ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
-
-
-def _texts(value: Any, place: tuple[str | int, ...]) -> list[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, str):
-        return [(place, value)]
-    if isinstance(value, Mapping):
-        return [found for key, item in value.items() for found in _texts(item, (*place, key))]
-    if isinstance(value, (list, tuple)):
-        return [found for index, item in enumerate(value) for found in _texts(item, (*place, index))]
-    return []
-
-
-def _template_problems(document: Document, recipe: Recipe) -> list[Problem]:
-    known = {*VARIABLES, *recipe.options}
-    found: list[Problem] = []
-    for key in ("setup", "files", "server", "client", "use"):
-        for place, text in _texts(document.data.get(key), (key,)):
-            try:
-                names = jinja2.meta.find_undeclared_variables(ENVIRONMENT.parse(text))
-            except jinja2.TemplateSyntaxError as error:
-                found.append(document.problem(place, f"not a template: {error.message}", "mend its braces"))
-                continue
-            for name in sorted(names - known):
-                near = difflib.get_close_matches(name, sorted(known), 1)
-                mend = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
-                found.append(document.problem(place, f"unknown variable `{name}`", mend))
-    if ("{{ cert" in str(document.data)) and not recipe.certificate:
-        mend = "add `certificate: [name.example]`"
-        found.append(document.problem(("files",), "`cert` needs the names of a certificate", mend))
-    return found

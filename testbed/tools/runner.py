@@ -1,14 +1,16 @@
 """Runs a circumvention tool in a country that is up: its server in one node, its client in another.
 
 A program that doesn't start, crashes or hangs ends in a `ToolError` with the last lines of its log. `stop` ends what is
-still there, by force if it must.
+still there, its children too, by force if it must.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,12 +20,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from testbed import proc
-from testbed.errors import UnfaithfulError
+from testbed.errors import MachineError, UnfaithfulError
 from testbed.net import ports, probes
+from testbed.tools.logs import BoundedLog, last_lines
 from testbed.tools.recipe import Launch, Recipe
 from testbed.tools.render import Place, Rendered, render
 
-_TAIL_LINES, _POLL_S, _PATIENCE_S = 8, 0.02, 1.0
+_POLL_S, _PATIENCE_S, _SETUP_S = 0.02, 1.0, 60.0
 
 
 class ToolError(UnfaithfulError):
@@ -59,10 +62,15 @@ class Issuer(Protocol):
         ...
 
 
+def own_folder() -> Path:
+    """Return where `testbed tool install` puts programs: `$TESTBED_TOOLS`, or a folder in the user's home."""
+    return Path(os.environ.get("TESTBED_TOOLS") or Path.home() / ".local/share/turkmenistan-testbed/bin")
+
+
 def search_path() -> str:
     """Return where tools are looked for: the testbed's own folder, the venv, then the machine's PATH."""
-    own = os.environ.get("TESTBED_TOOLS") or str(Path.home() / ".local/share/turkmenistan-testbed/bin")
-    return os.pathsep.join([own, str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    beside = str(Path(sys.executable).parent)
+    return os.pathsep.join([str(own_folder()), beside, os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
 def missing(recipe: Recipe) -> list[str]:
@@ -80,6 +88,14 @@ def missing(recipe: Recipe) -> list[str]:
     ]
 
 
+@dataclass(slots=True)
+class _Program:
+    launch: Launch
+    node: str
+    process: subprocess.Popen[bytes]
+    log: BoundedLog
+
+
 @dataclass
 class Tool:
     """One tool of one run."""
@@ -92,7 +108,9 @@ class Tool:
     server_node: str
     client_node: str
     rendered: Rendered = field(init=False)
-    _running: list[subprocess.Popen[bytes]] = field(init=False, default_factory=list)
+    _server: list[_Program] = field(init=False, default_factory=list)
+    _client: list[_Program] = field(init=False, default_factory=list)
+    _resolver: str | None = field(init=False, default=None)
 
     def prepare(
         self, issuer: Issuer, seed: int, addresses: tuple[str, str], options: Mapping[str, str | int] | None = None
@@ -107,7 +125,10 @@ class Tool:
         self.rendered = render(self.recipe, place, options or {})
         for argv in self.rendered.setup:
             in_folder = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *_with_path(argv)]
-            self.net.run(self.server_node, in_folder, timeout_s=60)
+            done = self.net.run(self.server_node, in_folder, check=False, timeout_s=_SETUP_S)
+            if done.status:
+                said = last_lines(done.stderr or done.stdout)
+                raise ToolError(f"{self.name}: setting up, `{argv[0]}` ended with status {done.status}: {said}")
         for name, text in self.rendered.files.items():
             path = self.folder / name
             path.write_text(text, encoding="utf-8")
@@ -116,70 +137,128 @@ class Tool:
     def start_server(self) -> None:
         """Start the server's side and wait until it is ready."""
         for launch in self.rendered.server:
-            self._await(launch, self.server_node, self._start(launch, self.server_node))
+            self._await(self._start(launch, self.server_node, self._server))
 
     def start_client(self, *, wait: bool = True) -> None:
         """Start the client's side; without `wait` its programs are started and not looked at again."""
-        started = []
         for launch in self.rendered.client:
-            process = self._start(launch, self.client_node)
-            started.append((launch, process))
-            if wait:
-                self._await(launch, self.client_node, process)
+            program = self._start(launch, self.client_node, self._client)
+            if wait or launch.once:
+                self._await(program)
+        if self.rendered.dns is not None:
+            self._resolver = self._point_to(f"nameserver {self.rendered.dns}\noptions timeout:5 attempts:2\n")
+
+    def _point_to(self, resolver: str) -> str:
+        """Write the client's resolver into the file that is bound over `/etc/resolv.conf`; return what it was."""
+        path = self.folder.parent / "hosts" / self.client_node / "resolv.conf"
+        before = path.read_text(encoding="utf-8")
+        path.write_text(resolver, encoding="utf-8")  # in place: the bind mount holds on to the inode
+        return before
 
     def log(self, launch: Launch) -> Path:
         """The log of one program."""
         return self.logs / f"tool-{self.name}-{launch.name}.log"
 
-    def _start(self, launch: Launch, node: str) -> subprocess.Popen[bytes]:
+    def _start(self, launch: Launch, node: str, running: list[_Program]) -> _Program:
+        listens = launch.ready.listens
+        if listens is not None and listens in ports.listening(self.net.pid(node)):
+            raise ToolError(f"{self.name}: {launch.name} can't start: {listens} of {node} is in use already")
+        argv = _with_path(launch.argv)
+        if "/" not in argv[0]:
+            raise MachineError(f"{self.name}: the program `{argv[0]}` is not installed", "`testbed tool install` it")
         env = {"PATH": search_path(), **launch.env}
-        process = self.net.popen(
-            node, _with_path(launch.argv), log_path=self.log(launch), env=env, cwd=str(self.folder)
-        )
-        self._running.append(process)
-        return process
+        log = self.log(launch)
+        process = self.net.popen(node, argv, log_path=log, env=env, cwd=str(self.folder), stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT)  # fmt: skip
+        assert process.stdout is not None
+        program = _Program(launch, node, process, BoundedLog(process.stdout, log))
+        running.append(program)
+        return program
 
-    def _await(self, launch: Launch, node: str, process: subprocess.Popen[bytes]) -> None:
+    def _await(self, program: _Program) -> None:
+        launch = program.launch
         deadline = time.monotonic() + launch.ready.within
-        while not self._is_ready(launch, node):
-            if (status := process.poll()) not in (None, 0):
-                raise ToolError(f"{self.name}: {launch.name} ended with status {status}: {self.tail(launch)}")
+        while not self._is_ready(program):
+            status = program.process.poll()
+            if status is not None and not self._is_ready(program):
+                raise ToolError(self._obituary(program, status))
             if time.monotonic() > deadline:
                 within = f"{launch.ready.within:g} s"
-                raise ToolError(f"{self.name}: {launch.name} is not ready after {within}: {self.tail(launch)}")
+                raise ToolError(f"{self.name}: {launch.name} is not ready after {within}: {self._said(program)}")
             time.sleep(_POLL_S)
 
-    def _is_ready(self, launch: Launch, node: str) -> bool:
-        ready = launch.ready
-        if ready.listens is not None and ready.listens not in ports.listening(self.net.pid(node)):
+    def _is_ready(self, program: _Program) -> bool:
+        ready = program.launch.ready
+        status = program.process.poll()
+        if program.launch.once and status != 0:
             return False
-        if ready.says is not None and not re.search(ready.says, self.log(launch).read_text(errors="replace")):
+        if status is not None and status != 0:
             return False
-        return ready.succeeds is None or self.net.run(node, _with_path(ready.succeeds), check=False).status == 0
+        if ready.listens is not None and ready.listens not in ports.listening(self.net.pid(program.node)):
+            return False
+        if ready.says is not None and not re.search(ready.says, program.log.text(), re.MULTILINE):
+            return False
+        return ready.succeeds is None or self._succeeds(program.node, ready.succeeds)
 
-    def tail(self, launch: Launch) -> str:
-        """Return the last lines of a program's log."""
-        lines = self.log(launch).read_text(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-        return "\n".join(lines) or "its log is empty"
+    def _succeeds(self, node: str, argv: Sequence[str]) -> bool:
+        return self.net.run(node, _with_path(argv), check=False, timeout_s=5).status == 0
+
+    def _said(self, program: _Program) -> str:
+        return last_lines(program.log.text())
+
+    def _obituary(self, program: _Program, status: int) -> str:
+        program.log.close()
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"{self.name}: {program.launch.name} {how}: {self._said(program)}"
+
+    def died(self) -> list[str]:
+        """Return which programs ended though they should run on, with their last words."""
+        return [
+            self._obituary(program, status)
+            for program in (*self._server, *self._client)
+            if not program.launch.once and (status := program.process.poll()) not in (None, 0)
+        ]
+
+    def stop_client(self) -> None:
+        """End the client's side and give the host its resolver back."""
+        if self._resolver is not None:
+            self._point_to(self._resolver)
+            self._resolver = None
+        _end(self._client)
+        self._client = []
 
     def stop(self) -> None:
         """End everything of this tool."""
-        end(self._running)
-        self._running = []
+        self.stop_client()
+        _end(self._server)
+        self._server = []
+
+
+def _end(programs: Sequence[_Program]) -> None:
+    end(program.process for program in programs)
+    for program in programs:
+        program.log.close()
 
 
 def end(processes: Iterable[subprocess.Popen[bytes]], patience_s: float = _PATIENCE_S) -> None:
-    """End processes: politely, then by force."""
-    alive = [process for process in processes if process.poll() is None]
-    for process in alive:
-        process.terminate()
+    """End processes and their groups: politely, then by force."""
+    known = list(processes)
+    for process in known:
+        _signal(process, signal.SIGTERM)
     deadline = time.monotonic() + patience_s
-    for process in alive:
-        try:
+    for process in known:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.01, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal a program's whole group, which it leads; what it started may outlive it."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        process.send_signal(number)
 
 
 def _with_path(argv: Sequence[str]) -> list[str]:

@@ -1,0 +1,337 @@
+"""The two-sided test of a circumvention tool: one sandbox, the policy switched live, the same questions under each.
+
+Beside the tool's host stands a control host without the tool. Under a policy a verdict counts only if the control was
+blocked where it should be, a control site passed (the net is alive), and the link was faithful; else it is `invalid`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from testbed.clock import RunClock
+from testbed.errors import MachineError, TestbedError
+from testbed.link import fidelity
+from testbed.run import gate
+from testbed.run.country import Country
+from testbed.run.directory import RunDirectory, read_lines
+from testbed.run.player import read_departures, start_tool
+from testbed.run.resolve import country_spec, default_scenario
+from testbed.scenario.spec import ToolSpec
+from testbed.tools import judge
+from testbed.tools.recipe import Recipe, load_recipe
+from testbed.tools.runner import Tool, ToolError
+
+BLOCKED_ONES = (
+    "https://twitter.com/", "https://www.azathabar.com/", "https://www.facebook.com/", "https://chat.imo.im/",
+    "https://www.torproject.org/", "https://www.youtube.com/", "https://www.google.com/", "https://www.wikipedia.org/",
+)  # fmt: skip
+PASSING_ONES = ("https://science.gov.tm/headers", "https://www.example.org/headers", "https://city.example/headers")
+_BOX, _TOOL_HOST, _CONTROL_HOST, _SERVER = "gateway", "client1", "client2", "tools"
+_SITE = "198.18.0.80"
+_SETTLE_S, _SPARE_S = 0.3, 5.0
+
+
+_Finish = Callable[[float], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks: policies in order, connections of each, soak in seconds, options, own control."""
+
+    recipe: str
+    policies: tuple[str, ...]
+    connections: int
+    soak_s: float
+    options: Mapping[str, str]
+    control: str | None
+    timeout_s: float
+
+
+@dataclass
+class Trial:
+    """One recipe in a country that is up."""
+
+    country: Country
+    asked: Asked
+    recipe: Recipe
+    tool: Tool
+    _number: int = field(init=False, default=0)
+    _alive: str = field(init=False, default=PASSING_ONES[0])
+
+    def run(self) -> dict[str, Any]:
+        """Test under no censor first, then under each policy."""
+        opened = self._under("open", judged=False)
+        found = [opened]
+        for policy in self.asked.policies:
+            if policy != "open":
+                self._say(policy)
+                found.append(self._under(policy, judged=True, opened=opened))
+        return {"policies": found, "bare": self._bare_of(opened)}
+
+    def _say(self, policy: str) -> None:
+        print(
+            f"{self.country.clock.elapsed():6.1f} s  {self.recipe.recipe} under {policy}", file=sys.stderr, flush=True
+        )
+
+    @staticmethod
+    def _bare_of(opened: dict[str, Any]) -> dict[str, Any] | None:
+        bare: dict[str, Any] | None = opened.pop("bare", None)
+        return bare
+
+    # controls
+
+    def _candidates(self) -> list[str]:
+        wanted = [self.asked.control] if self.asked.control else list(BLOCKED_ONES)
+        if self.recipe.use.carries == "names":
+            return [f"dns:{urlsplit(url).hostname}" for url in wanted]
+        return wanted
+
+    def _pinned(self) -> str | None:
+        """A tool that doesn't claim to heal forged names is tested with names looked up before, control and all."""
+        use = self.recipe.use
+        return None if use.proxy or use.command or use.dns or "dns" in self.recipe.defeats else _SITE
+
+    def _controls(self, judged: bool) -> dict[str, Any]:
+        jobs = [{"name": "passing", "kind": "all", "urls": list(PASSING_ONES)}]
+        if judged:
+            jobs.append({"name": "blocked", "kind": "all", "urls": self._candidates()})
+        else:
+            jobs.append(self._load_job())
+        seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
+        passing = [a["url"] for a in seen.get("passing", []) if not a["failure"]]
+        blocked = [a for a in seen.get("blocked", []) if a["failure"]]
+        return {
+            "passes": passing[0] if passing else None,
+            "blocked": blocked[0]["url"] if blocked else None,
+            "how": f"{blocked[0]['failure']} at {blocked[0]['operation']}" if blocked else None,
+            "bare": judge.load(seen.get("load", [])),
+        }  # fmt: skip
+
+    def _load_job(self) -> dict[str, Any]:
+        link = self.country.spec.link
+        rate = min((side.rate or 1e9) for side in (link.up, link.down)) if link is not None else 1e9
+        size = int(min(1_000_000, max(40_000, rate * 2 / 8)))
+        host = urlsplit(self._alive).hostname
+        return {"name": "load", "kind": "load", "urls": [f"https://{host}/bytes/{size}"]}
+
+    # one policy
+
+    def _under(self, policy: str, *, judged: bool, opened: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        self.country.set_policy(_BOX, policy)
+        controls = self._controls(judged)
+        self._alive = controls["passes"] or self._alive
+        found: dict[str, Any] = {"policy": policy, "verdict": "invalid", "why": [], "controls": controls}
+        if not judged:
+            found["bare"] = controls.pop("bare")
+        found["why"] += self._two_sided(controls, judged)
+        first_event = len(self._events())
+        target = controls["blocked"] or self._target_when_open()
+        found |= self._tested(target)
+        found["blocked_by"] = judge.blocked_by(self._own_events(first_event))
+        found["why"] += self._went_around(found)
+        if found["started"] is not None:
+            startable = opened is not None and opened.get("started") is None
+            found["outcome"] = "blocked" if startable else "broken"
+        elif found["died"]:
+            found["outcome"] = "broken"
+        else:
+            found["outcome"] = judge.verdict(found["success"])
+        if not judged and found["outcome"] == "blocked":
+            found["outcome"] = "broken"
+        found["verdict"] = "invalid" if found["why"] else found["outcome"]
+        if self.asked.soak_s and judged and found["outcome"] == "passes":
+            found["soak"] = self._soak(policy, target)
+        return found
+
+    def _target_when_open(self) -> str:
+        return self._candidates()[0]
+
+    def _two_sided(self, controls: Mapping[str, Any], judged: bool) -> list[str]:
+        if not judged:
+            return [] if controls["passes"] else ["the net is dead: no control site passes without a censor"]
+        why = []
+        if controls["blocked"] is None:
+            tried = self.asked.control or "any of the control sites"
+            why.append(f"the control client was not blocked from {tried}: name a site that it blocks with --control")
+        if controls["passes"] is None and not self._alive_without_censor():
+            why.append("the net is dead: no control site passes, nor would it without the censor")
+        return why
+
+    def _alive_without_censor(self) -> bool:
+        """A shutdown lets nothing pass; that the net itself is alive is seen with the censor off for a moment."""
+        policy = self.country.stats()[_BOX]["policy"]
+        self.country.set_policy(_BOX, "open")
+        seen = self._measure(_CONTROL_HOST, [{"name": "passing", "kind": "all", "urls": [PASSING_ONES[0]]}], {})
+        self.country.set_policy(_BOX, str(policy))
+        return any(not attempt["failure"] for attempt in seen.get("passing", []))
+
+    def _tested(self, target: str) -> dict[str, Any]:
+        jobs: list[dict[str, Any]] = [
+            {"name": "connect", "kind": "repeat", "urls": [target], "count": self.asked.connections}
+        ]
+        if self.recipe.use.carries == "web":
+            if not self.recipe.use.command:
+                jobs.append(
+                    {"name": "via", "kind": "repeat", "urls": [self._with_path(target, "/headers")], "count": 1}
+                )
+            host = urlsplit(target).hostname
+            jobs.append(
+                {**self._load_job(), "urls": [f"https://{host}/bytes/{self._load_job()['urls'][0].rpartition('/')[2]}"]}
+            )
+        started: str | None = None
+        seen: dict[str, list[dict[str, Any]]] = {}
+        died: list[str] = []
+        try:
+            self.tool.start_client()
+            time.sleep(_SETTLE_S if self.tool.rendered.client else 0.0)
+            seen = self._measure(_TOOL_HOST, jobs, self._access())
+            died = self.tool.died()
+        except (ToolError, MachineError) as error:
+            started = str(error)
+        finally:
+            self.tool.stop_client()
+        via = [a.get("via") for a in seen.get("via", []) if not a["failure"]]
+        return {
+            "started": started, "died": died, "success": judge.success(seen.get("connect", [])),
+            "load": judge.load(seen.get("load", [])), "via": via[0] if via else None, "target": target,
+        }  # fmt: skip
+
+    @staticmethod
+    def _with_path(url: str, path: str) -> str:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}{path}"
+
+    def _access(self) -> dict[str, Any]:
+        rendered = self.tool.rendered
+        return {"proxy": rendered.proxy, "command": list(rendered.command), "address": self._pinned()}
+
+    def _went_around(self, found: Mapping[str, Any]) -> list[str]:
+        """With a server of its own, a page that came straight from the client says nothing about the tool."""
+        own = self.country.address(_TOOL_HOST)
+        carried = self.recipe.use.proxy or self.recipe.use.whole_host
+        if self.recipe.server and carried and found["via"] == own:
+            return [f"the page came to {own} without the tool's server: the tool was gone around"]
+        return []
+
+    def _soak(self, policy: str, target: str) -> dict[str, Any]:
+        """Keep using the tool while the policy comes and goes."""
+        third = self.asked.soak_s / 3
+        self.country.set_policy(_BOX, "open")
+        job = {"name": "soak", "kind": "soak", "urls": [target], "every_s": 1.0, "for_s": self.asked.soak_s}
+        changed: list[float] = []
+        try:
+            self.tool.start_client()
+            finish = self._begin(_TOOL_HOST, [job], self._access())
+            for next_policy in (policy, "open"):
+                time.sleep(third)
+                self.country.set_policy(_BOX, next_policy)
+                changed.append(time.monotonic())
+            seen = finish(third + self.asked.timeout_s + _SPARE_S)
+        except (ToolError, MachineError) as error:
+            return {"failed": str(error)}
+        finally:
+            self.tool.stop_client()
+        return judge.soak(seen.get("soak", []), changed, time.monotonic())
+
+    # plumbing
+
+    def _measure(self, node: str, jobs: Sequence[Mapping[str, Any]], access: Mapping[str, Any]) -> dict[str, Any]:
+        attempts = sum(int(job.get("count", 1)) for job in jobs)
+        return self._begin(node, jobs, access)(attempts * self.asked.timeout_s + _SPARE_S)
+
+    def _begin(self, node: str, jobs: Sequence[Mapping[str, Any]], access: Mapping[str, Any]) -> _Finish:
+        self._number += 1
+        work = self.country.directory.path / "work"
+        out, path = work / f"measure-{self._number}.jsonl", work / f"measure-{self._number}.json"
+        spec = {
+            **access,
+            "ca": str(self.country.ca.bundle),
+            "jobs": jobs,
+            "out": str(out),
+            "timeout_s": self.asked.timeout_s,
+        }
+        self.country.directory.write_json(path, spec)
+        wrapper = self.tool.rendered.wrapper if node == _TOOL_HOST else ()
+        argv = [*wrapper, sys.executable, "-m", "testbed.tools.measure", str(path)]
+        log = self.country.directory.log(f"measure-{self._number}")
+        process = self.country.fabric.popen(node, argv, log_path=log)
+
+        def finish(within_s: float) -> dict[str, Any]:
+            try:
+                process.wait(within_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            return {line["job"]: line["attempts"] for line in read_lines(out)} if out.exists() else {}
+
+        return finish
+
+    def _events(self) -> list[dict[str, Any]]:
+        path = self.country.directory.box_events(_BOX)
+        return list(read_lines(path)) if path.exists() else []
+
+    def _own_events(self, first: int) -> list[dict[str, Any]]:
+        """Return what the censor did to the tool's host since then."""
+        own = f"{self.country.address(_TOOL_HOST)}:"
+        return [event for event in self._events()[first:] if own in str(event.get("flow", ""))]
+
+
+def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
+    """Test a recipe as a job asks and write `result.json`; the exit status speaks of the test's machinery only."""
+    asked = Asked(
+        job["recipe"], tuple(job["policies"]), job["connections"], job["soak_s"], job["options"], job["control"],
+        job["timeout_s"],
+    )  # fmt: skip
+    recipe = load_recipe(asked.recipe)
+    spec = country_spec(default_scenario(), directory, {**job, "policy": "open", "capture": job["capture"]})
+    result: dict[str, Any] = {"recipe": recipe.recipe, "title": recipe.title, "link": job["link"], "seed": spec.seed}
+    with Country(spec, directory, RunClock.start()) as country:
+        country.restart_clock()
+        tool_spec = ToolSpec(name=recipe.recipe, recipe=job["recipe"], options=dict(asked.options))
+        try:
+            tool = start_tool(country, tool_spec)
+        except ToolError as error:
+            broken = {"policy": "open", "verdict": "broken", "why": [], "started": str(error)}
+            directory.write_json(directory.result, {**result, "policies": [broken], "fidelity": {}})
+            return 0
+        try:
+            result |= Trial(country, asked, recipe, tool).run()
+        finally:
+            tool.stop()
+        died = country.check_alive()
+        stats = {} if died else country.stats()
+        country.stop()
+        result["fidelity"] = _fidelity(country, stats)
+    why = gate.reasons_invalid(result["fidelity"], stats, died, [])
+    for item in result["policies"] if why else []:
+        item["verdict"], item["why"] = "invalid", [*item["why"], *why]
+    directory.write_json(directory.result, result)
+    return 0
+
+
+def _fidelity(country: Country, stats: Mapping[str, Any]) -> dict[str, Any]:
+    link = country.spec.link
+    if link is None or link.uses_kernel or "link" not in stats:
+        return {}
+    asked = {
+        name: {"rate_bps": side.rate, "delay_s": side.delay, "loss": None if side.bursts else side.loss}
+        for name, side in (("up", link.up), ("down", link.down))
+    }
+    return fidelity.judge(read_departures(country.departures), stats["link"], asked)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read what `play` wrote; a bug of ours if there is nothing."""
+    path = folder / "result.json"
+    if not path.exists():
+        raise TestbedError("the test of the tool left no result")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,118 @@
+"""From what clients saw to a verdict on a tool: two-sided, with numbers; and one test against an earlier one. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+#: what a tool has under a policy, best first; `invalid` proves nothing and stands outside
+VERDICTS = ("passes", "unstable", "blocked", "broken")
+_STEADY, _MUCH_FEWER, _MUCH_SLOWER, _BIT_S, _MUCH_LESS = 0.8, 0.2, 1.5, 0.5, 0.6
+Attempt = Mapping[str, Any]
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """Return a quantile by rank, rounded to a millisecond; None of nothing."""
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) if ordered else None
+
+
+def success(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Return how many attempts succeeded, how long until the first byte, and the failures by their words."""
+    good = [attempt for attempt in attempts if not attempt["failure"]]
+    failures = Counter(f"{attempt['failure']} at {attempt['operation']}" for attempt in attempts if attempt["failure"])
+    firsts = [float(attempt["first_byte_s"]) for attempt in good]
+    return {
+        "ok": len(good), "of": len(attempts), "failures": dict(failures.most_common()),
+        "first_byte_s": {"p50": quantile(firsts, 0.5), "p90": quantile(firsts, 0.9)},
+    }  # fmt: skip
+
+
+def load(attempts: Sequence[Attempt]) -> dict[str, Any] | None:
+    """Return goodput in bit/s and the bytes on the cable for each byte of the file; None if it didn't come whole."""
+    good = [attempt for attempt in attempts if not attempt["failure"] and attempt["bytes"]]
+    if not good:
+        return None
+    attempt = good[0]
+    lasted = max(float(attempt["total_s"]) - float(attempt["first_byte_s"]), 1e-3)
+    if attempt["bytes"] < 4096:
+        lasted = float(attempt["total_s"])
+    return {
+        "goodput_bps": round(attempt["bytes"] * 8 / lasted), "bytes": attempt["bytes"],
+        "overhead": round(attempt["wire_bytes"] / attempt["bytes"] - 1, 3),
+    }  # fmt: skip
+
+
+def soak(attempts: Sequence[Attempt], changed: Sequence[float], ended: float) -> dict[str, Any]:
+    """Return the share of successes before, under and after the policy, and the longest time without traffic."""
+    edges = [float("-inf"), *changed, float("inf")]
+    spans = [[attempt for attempt in attempts if low <= attempt["begun"] < high] for low, high in pairwise(edges)]
+    shares = [round(sum(not a["failure"] for a in span) / len(span), 2) if span else None for span in spans]
+    begun = attempts[0]["begun"] if attempts else ended
+    moments = [begun, *(a["begun"] + a["total_s"] for a in attempts if not a["failure"]), ended]
+    silence = max((b - a for a, b in pairwise(moments)), default=0.0)
+    return {"before": shares[0], "under": shares[1], "after": shares[2], "silence_s": round(silence, 2)}
+
+
+def verdict(rate: Mapping[str, Any]) -> str:
+    """Return the word for a success rate."""
+    if not rate["ok"]:
+        return "blocked"
+    return "passes" if rate["ok"] >= _STEADY * rate["of"] else "unstable"
+
+
+def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[str, Any]]:
+    """Return which rules acted, how often, with the first packet's evidence of each."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        if event.get("verdict") == "pass" and not event.get("injections"):
+            continue
+        entry = found.setdefault(
+            (event["rule"], event["reason"]),
+            {
+                "rule": event["rule"],
+                "reason": event["reason"],
+                "times": 0,
+                "verdict": event.get("verdict"),
+                "flow": event["flow"],
+                "evidence": event.get("evidence", {}),
+                "packet": event.get("trigger", {}).get("hash", ""),
+            },
+        )
+        entry["times"] += 1
+    return sorted(found.values(), key=lambda entry: -entry["times"])[:most]
+
+
+def regressions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what got worse since an earlier test of the same recipe, policy by policy; a new policy is none."""
+    earlier = {item["policy"]: item for item in before.get("policies", [])}
+    found: list[str] = []
+    for item in now["policies"]:
+        if item["policy"] in earlier:
+            found += [f"{item['policy']}: {what}" for what in _worse(earlier[item["policy"]], item)]
+    return found
+
+
+def _worse(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if before["verdict"] not in VERDICTS or now["verdict"] not in VERDICTS:
+        return []
+    if VERDICTS.index(now["verdict"]) > VERDICTS.index(before["verdict"]):
+        return [f"{now['verdict']}, was {before['verdict']}{_because(now)}"]
+    found: list[str] = []
+    rates = [item["success"]["ok"] / max(1, item["success"]["of"]) for item in (before, now)]
+    if rates[0] - rates[1] > _MUCH_FEWER:
+        found.append(f"{rates[1]:.0%} of the connections succeed, were {rates[0]:.0%}")
+    first, was_first = (item["success"]["first_byte_s"]["p50"] for item in (now, before))
+    if first and was_first and first > was_first * _MUCH_SLOWER and first - was_first > _BIT_S:
+        found.append(f"the first byte comes after {first:.2f} s, came after {was_first:.2f} s")
+    rate, was_rate = ((item.get("load") or {}).get("goodput_bps") for item in (now, before))
+    if rate and was_rate and rate < was_rate * _MUCH_LESS:
+        found.append(f"{rate / 1e3:,.0f} kbit/s, were {was_rate / 1e3:,.0f}")
+    return found
+
+
+def _because(item: Mapping[str, Any]) -> str:
+    rules = ", ".join(f"`{entry['rule']}`" for entry in item.get("blocked_by", []))
+    return f" (by {rules})" if rules else ""

@@ -1,0 +1,84 @@
+"""Numbers and verdicts from attempts, and one test against an earlier one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from testbed.tools import judge
+
+
+def good(first: float = 1.0, begun: float = 0.0, **more: Any) -> dict[str, Any]:
+    attempt = {
+        "failure": None,
+        "operation": None,
+        "first_byte_s": first,
+        "total_s": first + 1,
+        "begun": begun,
+        "bytes": 9,
+    }
+    return {**attempt, **more}
+
+
+def bad(word: str = "connection_reset", begun: float = 0.0) -> dict[str, Any]:
+    return {"failure": word, "operation": "tls_handshake", "total_s": 0.1, "begun": begun}
+
+
+def test_success_counts_and_takes_quantiles_of_what_succeeded() -> None:
+    found = judge.success([good(1.0), good(2.0), good(9.0), bad(), bad()])
+    assert (found["ok"], found["of"]) == (3, 5)
+    assert found["first_byte_s"] == {"p50": 2.0, "p90": 9.0}
+    assert found["failures"] == {"connection_reset at tls_handshake": 2}
+    assert judge.success([])["first_byte_s"] == {"p50": None, "p90": None}
+
+
+def test_verdicts() -> None:
+    for ok, of, word in ((5, 5, "passes"), (4, 5, "passes"), (3, 5, "unstable"), (1, 5, "unstable"), (0, 3, "blocked")):
+        assert judge.verdict({"ok": ok, "of": of}) == word
+
+
+def test_load_is_goodput_and_overhead() -> None:
+    attempt = good(0.5, bytes=50_000, total_s=1.5, wire_bytes=60_000)
+    assert judge.load([attempt]) == {"goodput_bps": 400_000, "bytes": 50_000, "overhead": 0.2}
+    assert judge.load([bad()]) is None
+
+
+def test_a_soak_is_cut_where_the_policy_changed() -> None:
+    attempts = [good(0.0, float(t), total_s=0.1) if t < 3 or t > 6 else bad(begun=float(t)) for t in range(9)]
+    assert judge.soak(attempts, [2.5, 5.5], 9.0) == {"before": 1.0, "under": 0.0, "after": 0.67, "silence_s": 5.0}
+
+
+def test_why_it_was_blocked_is_the_rule_with_its_first_evidence() -> None:
+    events = [
+        {"rule": "tls-sni", "reason": "reset", "flow": "a > b", "evidence": {"sni": n}, "verdict": "pass",
+         "injections": 1, "trigger": {"hash": n}}
+        for n in ("one", "two")
+    ] + [{"rule": "note", "reason": "policy replaced", "flow": "", "verdict": "pass", "injections": 0}]  # fmt: skip
+    (entry,) = judge.blocked_by(events)
+    assert (entry["rule"], entry["times"], entry["evidence"], entry["packet"]) == ("tls-sni", 2, {"sni": "one"}, "one")
+
+
+def result(verdict: str = "passes", ok: int = 5, first: float = 1.0, bps: int = 400_000) -> dict[str, Any]:
+    success = {"ok": ok, "of": 5, "first_byte_s": {"p50": first, "p90": first}}
+    rules = [{"rule": "tls-sni"}] if verdict == "blocked" else []
+    policy = {
+        "policy": "tm-2022",
+        "verdict": verdict,
+        "success": success,
+        "load": {"goodput_bps": bps},
+        "blocked_by": rules,
+    }
+    return {"recipe": "r", "policies": [policy]}
+
+
+def test_regressions_name_the_difference() -> None:
+    before = result()
+    assert judge.regressions(before, result(first=1.4, bps=300_000, ok=4)) == []
+    assert judge.regressions(before, result("blocked", ok=0)) == ["tm-2022: blocked, was passes (by `tls-sni`)"]
+    worse = judge.regressions(before, result(ok=3, first=2.0, bps=100_000))
+    assert worse == [
+        "tm-2022: 60% of the connections succeed, were 100%",
+        "tm-2022: the first byte comes after 2.00 s, came after 1.00 s",
+        "tm-2022: 100 kbit/s, were 400",
+    ]
+    assert judge.regressions(result("blocked", ok=0), result()) == []
+    assert judge.regressions({"policies": []}, result("blocked")) == []
