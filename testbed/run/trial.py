@@ -65,6 +65,7 @@ class Trial:
     tool: Tool
     _number: int = field(init=False, default=0)
     _alive: str = field(init=False, default=PASSING_ONES[0])
+    _reachable: frozenset[str] = field(init=False, default=frozenset())
 
     def run(self) -> dict[str, Any]:
         """Test under no censor first, then under each policy."""
@@ -100,14 +101,16 @@ class Trial:
         return None if use.proxy or use.command or use.dns or "dns" in self.recipe.defeats else _SITE
 
     def _controls(self, judged: bool) -> dict[str, Any]:
-        jobs = [{"name": "passing", "kind": "all", "urls": list(PASSING_ONES)}]
-        if judged:
-            jobs.append({"name": "blocked", "kind": "all", "urls": self._candidates()})
-        else:
-            jobs.append(self._load_job())
+        jobs = [
+            {"name": "passing", "kind": "all", "urls": list(PASSING_ONES)},
+            {"name": "blocked", "kind": "all", "urls": self._candidates()},
+            *([] if judged else [self._load_job()]),
+        ]
         seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
         passing = [a["url"] for a in seen.get("passing", []) if not a["failure"]]
-        blocked = [a for a in seen.get("blocked", []) if a["failure"]]
+        if not judged:  # what fails without a censor too is no sign of one
+            self._reachable = frozenset(a["url"] for a in seen.get("blocked", []) if not a["failure"])
+        blocked = [a for a in seen.get("blocked", []) if a["failure"] and a["url"] in self._reachable]
         return {
             "passes": passing[0] if passing else None,
             "blocked": blocked[0]["url"] if blocked else None,
@@ -152,11 +155,13 @@ class Trial:
         return found
 
     def _target_when_open(self) -> str:
-        return self._candidates()[0]
+        return next((url for url in self._candidates() if url in self._reachable), self._candidates()[0])
 
     def _two_sided(self, controls: Mapping[str, Any], judged: bool) -> list[str]:
         if not judged:
-            return [] if controls["passes"] else ["the net is dead: no control site passes without a censor"]
+            if controls["passes"] and self._reachable:
+                return []
+            return ["the net is dead: the control sites can't be reached without a censor"]
         why = []
         if controls["blocked"] is None:
             tried = self.asked.control or "any of the control sites"

@@ -114,5 +114,5 @@ def _worse(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _because(item: Mapping[str, Any]) -> str:
-    rules = ", ".join(f"`{entry['rule']}`" for entry in item.get("blocked_by", []))
+    rules = ", ".join(sorted({f"`{entry['rule']}`" for entry in item.get("blocked_by", [])}))
     return f" (by {rules})" if rules else ""

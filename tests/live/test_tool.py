@@ -13,7 +13,7 @@ from tests.live.conftest import Testbed
 pytestmark = pytest.mark.live
 
 
-def tested(testbed: Testbed, *arguments: str) -> tuple[int, dict[str, Any]]:
+def outcome_of(testbed: Testbed, *arguments: str) -> tuple[int, dict[str, Any]]:
     done = testbed("tool", *arguments, "--link", "none", "--soak", "0", "--connections", "3", "--json")
     assert done.stdout, done.stderr
     return done.returncode, {tool["recipe"]: tool for tool in json.loads(done.stdout)["tools"]}
@@ -24,7 +24,7 @@ def verdicts(tool: dict[str, Any]) -> dict[str, str]:
 
 
 def test_no_tool_is_blocked_and_says_by_what_packet(testbed: Testbed) -> None:
-    status, found = tested(testbed, "direct", "--policy", "tm-2022")
+    status, found = outcome_of(testbed, "direct", "--policy", "tm-2022")
     assert (status, verdicts(found["direct"])) == (1, {"open": "passes", "tm-2022": "blocked"})
     policy = found["direct"]["policies"][1]
     assert list(policy["success"]["failures"]) == ["connection_reset at tls_handshake"]
@@ -41,23 +41,23 @@ def test_no_tool_is_blocked_and_says_by_what_packet(testbed: Testbed) -> None:
     ],
 )
 def test_geneva_against_the_measured_censor(testbed: Testbed, strategy: str, verdict: str) -> None:
-    _, found = tested(testbed, "geneva", "--policy", "tm-2022", "--strategy", strategy)
+    _, found = outcome_of(testbed, "geneva", "--policy", "tm-2022", "--strategy", strategy)
     assert verdicts(found["geneva"]) == {"open": "passes", "tm-2022": verdict}
 
 
 def test_a_policy_that_blocks_nothing_proves_nothing(testbed: Testbed, tmp_path: Path) -> None:
     (tmp_path / "nothing.yaml").write_text("policy: nothing\ntitle: Nothing\nrules: []\n")
-    status, found = tested(testbed, "direct", "--policy", "nothing.yaml")
+    status, found = outcome_of(testbed, "direct", "--policy", "nothing.yaml")
     assert status == 3
     assert found["direct"]["policies"][1]["verdict"] == "invalid"
     assert "the control client was not blocked" in found["direct"]["policies"][1]["why"][0]
 
 
 def test_a_regression_fails_and_names_the_difference(testbed: Testbed, tmp_path: Path) -> None:
-    _, found = tested(testbed, "geneva", "--policy", "tm-2022")
+    _, found = outcome_of(testbed, "geneva", "--policy", "tm-2022")
     (tmp_path / "before.json").write_text(json.dumps({"tools": list(found.values())}))
     arguments = ("geneva", "--policy", "tm-2022", "--strategy", r"\/", "--baseline", "before.json")
-    status, worse = tested(testbed, *arguments)
+    status, worse = outcome_of(testbed, *arguments)
     assert status == 1
     assert worse["geneva"]["regressions"] == ["tm-2022: blocked, was passes (by `tls-sni`)"]
 
@@ -65,7 +65,7 @@ def test_a_regression_fails_and_names_the_difference(testbed: Testbed, tmp_path:
 def test_what_is_not_installed_is_skipped_with_its_reason(testbed: Testbed, tmp_path: Path) -> None:
     recipe = "recipe: gone\ntitle: Gone\nneeds: {programs: {no-such-tool: 'apt: no-such-tool'}}\nuse: {}\n"
     (tmp_path / "gone.yaml").write_text(recipe)
-    status, found = tested(testbed, "./gone.yaml")
+    status, found = outcome_of(testbed, "./gone.yaml")
     assert status == 3
     assert found["gone"]["skipped"] == "the program `no-such-tool` is not installed (apt: no-such-tool)"
     assert found["gone"]["policies"] == []
@@ -74,7 +74,7 @@ def test_what_is_not_installed_is_skipped_with_its_reason(testbed: Testbed, tmp_
 def test_a_tool_that_does_not_start_without_a_censor_is_broken_not_blocked(testbed: Testbed, tmp_path: Path) -> None:
     launch = "{name: cli, argv: [sh, -c, 'echo bad key; exit 4'], ready: {says: never}}"
     (tmp_path / "bad.yaml").write_text(f"recipe: bad\ntitle: Bad\nclient: [{launch}]\nuse: {{}}\n")
-    status, found = tested(testbed, "./bad.yaml", "--policy", "tm-2022")
+    status, found = outcome_of(testbed, "./bad.yaml", "--policy", "tm-2022")
     assert (status, verdicts(found["bad"])) == (1, {"open": "broken", "tm-2022": "broken"})
     assert found["bad"]["policies"][0]["started"].endswith("cli ended with status 4: bad key")
 
