@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 
 from testbed.clock import RunClock
 from testbed.errors import MachineError, TestbedError
-from testbed.link import fidelity
-from testbed.run import gate
+from testbed.run import faithful, gate
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
-from testbed.run.player import read_departures, start_tool
+from testbed.run.player import start_tool
 from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.spec import ToolSpec
 from testbed.tools import judge
@@ -314,23 +313,12 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         died = country.check_alive()
         stats = {} if died else country.stats()
         country.stop()
-        result["fidelity"] = _fidelity(country, stats)
+        result["fidelity"] = faithful.measure(country, stats, changed=False)
     why = gate.reasons_invalid(result["fidelity"], stats, died, [])
     for item in result["policies"] if why else []:
         item["verdict"], item["why"] = "invalid", [*item["why"], *why]
     directory.write_json(directory.result, result)
     return 0
-
-
-def _fidelity(country: Country, stats: Mapping[str, Any]) -> dict[str, Any]:
-    link = country.spec.link
-    if link is None or link.uses_kernel or "link" not in stats:
-        return {}
-    asked = {
-        name: {"rate_bps": side.rate, "delay_s": side.delay, "loss": None if side.bursts else side.loss}
-        for name, side in (("up", link.up), ("down", link.down))
-    }
-    return fidelity.judge(read_departures(country.departures), stats["link"], asked)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
