@@ -148,6 +148,10 @@ class Replay:
         """Finish a TCP or UDP checksum that was left to the network card, if that is what this is."""
         if proto not in _CHECKSUM_AT or not _CHECKSUM_AT[proto] + 2 <= length <= len(packet) - header:
             return packet
+        at = header + _CHECKSUM_AT[proto]
+        is_fragment = header != 40 and (packet[6] & 0x3F or packet[7])
+        if is_fragment or (proto == ip.UDP and packet[at : at + 2] == b"\0\0"):
+            return packet
         finished = _with_checksum(packet[: header + length], header, proto)
         # One right checksum in 65,535 looks unfinished; finishing it changes nothing.
         self.mended += finished != packet[: header + length]

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from testbed.wire import dns, http, ip, pcap, tcp, udp
+from testbed.wire.framing import strip_link
+
 BENCH = Path(__file__).parents[2] / "bench"
 
 
@@ -44,3 +47,28 @@ def test_tshark_finds_names_and_nothing_wrong(traffic: Any, tmp_path: Path) -> N
     assert min(queries, hosts, snis - over_quic, over_quic) > 20
     assert not [row for row in rows if row[4]]
     assert {status for row in rows for status in row[5:]} <= {"1", ""}
+
+
+def test_our_parsers_find_the_names_that_tshark_finds(traffic: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.pcap"
+    traffic.write(path, 6000)
+    argv = ["tshark", "-n", "-r", str(path), "-T", "fields", "-e", "dns.qry.name", "-e", "http.host", "-e", "dns.a"]
+    lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    with path.open("rb") as source:
+        ours = [names(record) for record in pcap.read(source)]
+    assert ours == [tuple(line.split("\t")) for line in lines]
+
+
+def names(record: pcap.Record) -> tuple[str, str, str]:
+    """Return question, Host and answer of a frame, as tshark writes them."""
+    data = strip_link(record.linktype, record.data)
+    assert data is not None
+    packet = ip.parse(data)
+    if packet.proto == ip.TCP:
+        request = http.parse_request(tcp.parse(packet.payload).payload)
+        return "", (request.header("host") or "") if request else "", ""
+    datagram = udp.parse(packet.payload)
+    if 53 not in (datagram.sport, datagram.dport):
+        return "", "", ""
+    message = dns.parse(datagram.payload)
+    return message.questions[0].name, "", ",".join(message.addresses())

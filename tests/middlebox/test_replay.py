@@ -167,6 +167,17 @@ def test_a_checksum_left_to_the_card_is_finished(transport: type[Packet], six: b
     assert replay.mended == 1
 
 
+def test_what_only_looks_unfinished_is_left_alone() -> None:
+    """A later fragment has data where the checksum would be, and UDP may do without one."""
+    fragment_data = IP(src=CLIENT, dst=SERVER, frag=5, proto=6) / Raw(bytes(40))
+    raw = bytearray(bytes(fragment_data))
+    raw[36:38] = partial_sum(fragment_data, False).to_bytes(2, "big")
+    none = bytes(IP(src="100.64.0.0", dst="154.207.0.0") / UDP(sport=4, dport=5, chksum=0) / Raw(bytes(215)))
+    assert (partial_sum(IP(none), False)) % 0xFFFF == 0
+    recorder, replay, _ = told((1, bytes(raw)), (2, none))
+    assert [seen for seen, _, _ in recorder.seen] == [bytes(raw), none] and replay.mended == 0
+
+
 def test_time_never_goes_back_for_the_censor() -> None:
     raw = bytes(syn())
     recorder, replay, _ = told((5, raw), (4.5, raw), (6, raw))
