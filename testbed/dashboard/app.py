@@ -23,6 +23,7 @@ from testbed.dashboard.guard import Guard
 from testbed.dashboard.hub import Hub
 from testbed.dashboard.runs import Runs
 from testbed.dashboard.steer import Steering
+from testbed.dashboard.watch import as_it_was
 from testbed.dpi.policy import Policy, load_policy
 from testbed.errors import InputError, Problem
 from testbed.run.directory import RunDirectory
@@ -60,6 +61,7 @@ class Dashboard:
             Route("/api/stream", self._stream),
             Route("/api/catalogue", self._catalogue),
             Route("/api/frame/{box}/{key}", self._frame),
+            Route("/api/at", self._at),
             Route("/api/start", self._start, methods=["POST"]),
             Route("/api/stop", self._stop, methods=["POST"]),
             Route("/api/do/{act}", self._do, methods=["POST"]),
@@ -110,6 +112,19 @@ class Dashboard:
         return StreamingResponse(
             self.hub.stream(), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
+
+    async def _at(self, request: Request) -> Response:
+        directory = self._directory()
+        if not directory.result.exists():
+            raise HTTPException(409, "one can look back when the run is over")
+        try:
+            t = float(request.query_params["t"])
+        except (KeyError, ValueError):
+            raise HTTPException(400, "say when: t, in seconds from the start") from None
+        view = await asyncio.to_thread(as_it_was, directory, t)
+        if view is None:
+            raise HTTPException(404, "this run has no plan: it was made by an earlier version")
+        return JSONResponse(view.snapshot())
 
     async def _catalogue(self, request: Request) -> Response:
         return JSONResponse(await asyncio.to_thread(self._list))

@@ -4,8 +4,9 @@ A browser that comes takes the `snapshot`; from then on it takes `changes`, each
 are plain data and bounded, however long the run lasts and however much happens.
 
 Records, by kind: `decision` (a box's event line), `attempt` (an app's result line), `sample` (the link's), `step` (the
-timeline's), `run` (the answer of the run's control socket), `box` (name and stats), `traffic` (packets a second of each
-edge), `end` (the result). Unknown kinds are an error of ours and raise `KeyError`.
+timeline's), `run` (the answer of the run's control socket), `box` (name and stats), `link` (whether it is shaped by us,
+whether it is cut), `traffic` (packets a second of each edge), `end` (the result, with the `moments` at which steps were
+taken). An unknown kind is an error of ours and raises `KeyError`.
 """
 
 from __future__ import annotations
@@ -168,7 +169,12 @@ class View:
             self._changed.add("traffic")
 
     def _end(self, result: Record) -> None:
-        self._set("run", {"state": "ended", "status": result["status"], "why": result["why"]})
+        ended = {
+            "state": "ended", "status": result["status"], "why": result["why"], "ended_s": result["duration_s"],
+            "title": result["title"], "scenario": result["scenario"], "elapsed_s": result["duration_s"],
+            "duration_s": result["duration_s"], "moments": result["moments"],
+        }  # fmt: skip
+        self._set("run", ended)
 
 
 _SEEN: dict[str, Callable[[View, Record], None]] = {

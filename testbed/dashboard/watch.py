@@ -68,10 +68,11 @@ class Watcher:
             return None
         self._plan = json.loads(self.directory.plan.read_text(encoding="utf-8"))
         self._drawing = draw(self._plan)
-        about = {"name": self.directory.path.name, "boxes": self._boxes(), "captures": [], "report": False}
+        about = {"name": self.directory.path.name, "boxes": self.boxes(), "captures": [], "report": False}
         return View(about, self._drawing, locate(self._plan))
 
-    def _boxes(self) -> list[str]:
+    def boxes(self) -> list[str]:
+        """Return the names of the boxes, in the plan's order; `view` comes first."""
         return [node["name"] for node in (self._plan or {}).get("nodes", ()) if node["kind"] == "box"]
 
     def poll(self) -> list[Seen]:
@@ -89,9 +90,16 @@ class Watcher:
         if self.directory.result.exists():
             self.ended = True
             found += list(self._files())
-            found.append(("end", json.loads(self.directory.result.read_text(encoding="utf-8"))))
+            found.append(("end", _end(self.directory)))
             if self._drawing is not None:
                 found.append(("traffic", {"edges": [[0.0, 0.0] for _ in self._drawing["edges"]]}))
+        return found
+
+    def all_lines(self) -> list[Seen]:
+        """Return every line of every file of a run that is over."""
+        found: list[Seen] = []
+        while more := list(self._files()):
+            found += more
         return found
 
     def ask_soon(self) -> None:
@@ -122,7 +130,7 @@ class Watcher:
             return
         elif self._came_up:
             yield "run", {"state": "ending"}
-        for name in self._boxes():
+        for name in self.boxes():
             stats = self._call(name, "stats")
             if stats is not None:
                 shown = ("packets", "decisions", "injected", "dropped", "queue_drops", "policy", "disabled", "blocked")
@@ -157,3 +165,36 @@ class Watcher:
                 self._traffic = counters.Traffic(self._drawing["edges"], pids)
         if self._traffic is not None:
             yield "traffic", {"edges": self._traffic.rates(now)}
+
+
+def _end(directory: RunDirectory) -> dict[str, Any]:
+    result = json.loads(directory.result.read_text(encoding="utf-8"))
+    return {**result, "moments": sorted({line["t"] for line in Tail(directory.steps).lines()})}
+
+
+def as_it_was(directory: RunDirectory, t: float) -> View | None:
+    """Return a finished run's view as it was at a moment, in seconds from its start; None if it has no plan."""
+    watcher = Watcher(directory)
+    view = watcher.view()
+    if view is None:
+        return None
+    for box in watcher.boxes():
+        config = directory.path / "work" / f"{box}.config.json"
+        if config.exists():
+            policy = Path(json.loads(config.read_text(encoding="utf-8"))["policy"]).stem
+            view.see("box", {"name": box, "policy": policy, "disabled": [], "blocked": []})
+    records = sorted(watcher.all_lines(), key=lambda seen: _when(*seen))
+    for kind, record in records:
+        if _when(kind, record) > t:
+            break
+        view.see(kind, record)
+        if kind == "step" and "policy" in record["step"]:
+            name = record["step"].get("box", "gateway")
+            view.see("box", {"name": name, "policy": record["step"]["policy"], "disabled": [], "blocked": []})
+    view.see("end", _end(directory))
+    return view
+
+
+def _when(kind: str, record: dict[str, Any]) -> float:
+    """Return when a record was known: an attempt, when it ended."""
+    return float(record["t"]) + float(record["duration_s"] if kind == "attempt" else 0.0)

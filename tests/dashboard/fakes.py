@@ -109,19 +109,21 @@ class FakeRun:
         }  # fmt: skip
         self._append(self.directory.link_samples, {"t": round(self.elapsed(), 3), "up": side, "down": side})
 
-    def decide(self, number: int, rule: str = "tls-sni", verdict: str = "pass") -> None:
+    def decide(self, number: int, rule: str = "tls-sni", verdict: str = "pass", t: float | None = None) -> None:
         """Let the box write a decision."""
         event = {
-            "t": round(self.elapsed(), 3), "now": 0, "box": "gateway", "rule": rule, "verdict": verdict,
+            "t": round(self.elapsed(), 3) if t is None else t, "now": 0, "box": "gateway",
+            "rule": rule, "verdict": verdict,
             "flow": f"tcp 100.64.1.1:{number} > 198.19.3.4:443", "reason": "reset", "injections": 1,
             "evidence": {"sni": f"site{number}.example", "pattern": ".example"}, "trigger": {"hash": f"{number:016x}"},
         }  # fmt: skip
         self._append(self.directory.box_events("gateway"), event)
 
-    def attempt(self, name: str, verdict: str, failure: str | None = None) -> None:
+    def attempt(self, name: str, verdict: str, failure: str | None = None, t: float | None = None) -> None:
         """Let an app write a result."""
         result = {
-            "app": "messenger", "name": name, "node": "client1", "t": round(self.elapsed(), 3), "duration_s": 0.5,
+            "app": "messenger", "name": name, "node": "client1", "duration_s": 0.5,
+            "t": round(self.elapsed(), 3) if t is None else t,
             "failure": failure, "operation": "tls_handshake" if failure else None, "blocking": None,
             "verdict": verdict, "kpis": {} if failure else {"delivery_s": 0.5, "bytes": 400},
         }  # fmt: skip
@@ -129,7 +131,9 @@ class FakeRun:
 
     def end(self) -> None:
         """Write the result, as a run does last."""
-        result = {"status": "interrupted", "why": [], "title": "A fake run"}
+        result = {
+            "status": "interrupted", "why": [], "title": "A fake run", "scenario": "fake", "duration_s": self.elapsed(),
+        }  # fmt: skip
         self.directory.write_json(self.directory.result, result)
 
     @staticmethod

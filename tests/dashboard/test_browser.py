@@ -137,6 +137,12 @@ def test_the_timeline_is_worked_and_the_run_ended(page: Page, fake: FakeRun) -> 
     page.click("#stop")
     expect(page.locator(".badge.ended")).to_have_text("interrupted")
     expect(page.locator("#start")).to_be_enabled()
+    for _ in ("released", "dark", "pushed"):
+        page.click("#step-back")
+    expect(page.locator("#head")).not_to_contain_text("phase dark", timeout=WITHIN_MS)
+    page.click("#step-on")  # the step by hand and the step it pushed
+    page.click("#step-on")
+    expect(page.locator("#head")).to_contain_text("phase dark", timeout=WITHIN_MS)
     page.select_option("#scenario", "imo-goes-dark")
     expect(page.locator("#controls")).to_contain_text("the last messenger that worked")
 

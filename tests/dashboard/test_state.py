@@ -106,8 +106,9 @@ def test_a_long_run_keeps_its_size() -> None:
 
 
 def test_the_end_is_the_results_word() -> None:
-    seen = replay([("run", {"state": "running"}), ("end", {"status": "passed", "why": []})], view())
-    assert seen.snapshot()["run"] == {"state": "ended", "status": "passed", "why": []}
+    result = {"status": "passed", "why": [], "duration_s": 9.0, "title": "T", "scenario": "s", "moments": [2.0]}
+    seen = replay([("run", {"state": "running", "elapsed_s": 8.0}), ("end", result)], view()).snapshot()["run"]
+    assert (seen["state"], seen["status"], seen["elapsed_s"], seen["moments"]) == ("ended", "passed", 9.0, [2.0])
 
 
 RECORDS = st.one_of(

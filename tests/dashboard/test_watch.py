@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.dashboard import counters
-from testbed.dashboard.watch import Tail, Watcher
+from testbed.dashboard.watch import Tail, Watcher, as_it_was
 from tests.dashboard.fakes import FakeRun
 
 #: /proc/net/dev of Linux 6.1, its columns narrowed
@@ -63,6 +63,25 @@ def test_a_watcher_sees_files_sockets_and_the_end(fake: FakeRun) -> None:
     fake.end()
     assert [kind for kind, _ in watcher.poll()][-2:] == ["end", "traffic"]
     assert watcher.ended
+
+
+def test_a_run_that_is_over_is_seen_as_it_was(fake: FakeRun) -> None:
+    lines = [{"t": 1.0, "step": {"phase": "open"}}, {"t": 5.0, "step": {"phase": "dark", "policy": "tm-2022"}}]
+    fake.directory.steps.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for t in (2.0, 4.0, 6.0):
+        fake.decide(int(t), t=t)
+    fake.attempt("text", "ok", t=3.8)
+    fake.end()
+    then = as_it_was(fake.directory, 4.1)
+    assert then is not None
+    shown = then.snapshot()
+    assert [decision["t"] for decision in shown["decisions"]] == [2.0, 4.0]
+    assert shown["apps"] == {}, "it had not ended"
+    assert (shown["run"]["phase"], shown["run"]["moments"]) == ("open", [1.0, 5.0])
+    later = as_it_was(fake.directory, 6.0)
+    assert later is not None
+    assert later.snapshot()["boxes"]["gateway"]["policy"] == "tm-2022"
+    assert list(later.snapshot()["apps"]) == ["text"]
 
 
 def test_a_run_that_was_killed_is_said_to_be_over(fake: FakeRun) -> None:

@@ -34,6 +34,20 @@ function timelinePart(state, view, act) {
       ${coming.slice(0, 5).map((one) => html`<li class="coming">at ${one.at} s ${stepText(one.step)}</li>`)}</ol></fieldset>`;
 }
 
+// The steps of a run that is over, before and behind the moment that is looked at.
+function backPart(state, view, act) {
+  if (state.run.state !== "ended" || !state.run.ended_s) return nothing;
+  const end = state.run.ended_s, now = view.lookingAt_s ?? end;
+  const moments = [0, ...(state.run.moments || []), end];
+  const before = moments.filter((t) => t < now - 0.01).pop(), behind = moments.find((t) => t > now + 0.01);
+  return html`<fieldset><legend>Look back</legend>
+    <label for="moment">Moment <output>${now.toFixed(1)} s</output></label>
+    <input id="moment" type="range" min="0" max=${Math.ceil(end)} step="0.5" .value=${String(now)} aria-valuetext="${now.toFixed(1)} seconds"
+      @input=${(event) => act.lookAt(Math.min(end, +event.target.value))}>
+    <div class="row"><button id="step-back" ?disabled=${before === undefined} @click=${() => act.lookAt(before)}>Step back</button>
+    <button id="step-on" ?disabled=${behind === undefined} @click=${() => act.lookAt(behind)}>Step on</button></div></fieldset>`;
+}
+
 function linkPart(state, view, act) {
   const shaped = state.run.state === "running" && state.link.shaped;
   const rate = view.rate ?? (state.link.rate_down ? state.link.rate_down / 1e6 : SLOWEST);
@@ -72,5 +86,5 @@ function censorPart(state, view, act) {
 
 export function controls(state, view, act) {
   return html`${view.token ? nothing : html`<p class="soft">You look on. To steer, open the whole address that <code>testbed dashboard</code> printed.</p>`}
-    ${runPart(state, view, act)}${timelinePart(state, view, act)}${linkPart(state, view, act)}${censorPart(state, view, act)}`;
+    ${runPart(state, view, act)}${backPart(state, view, act)}${timelinePart(state, view, act)}${linkPart(state, view, act)}${censorPart(state, view, act)}`;
 }

@@ -1,7 +1,7 @@
 // The drawing: nodes and cables as SVG, packets as dots on a canvas above it. Dots are drawn from the kernel's own
 // counters of each cable; a decision sends one more along its flow, in the colour of what the censor did.
 
-import { html, svg, render } from "./vendor/lit-html.js";
+import { nothing, svg, render } from "./vendor/lit-html.js";
 import { bits, path, words } from "./store.js";
 
 const COLUMN = 128, ROW = 50, LEFT = 62, TOP = 30;
@@ -61,7 +61,7 @@ export class Country {
     const rebuilt = state.drawing !== this.state?.drawing;
     this.state = state;
     if (rebuilt) this.dots = [];
-    if (!state.drawing) { render(html``, this.picture); this.spoken.textContent = "Nothing runs yet."; return; }
+    if (!state.drawing) { render(nothing, this.picture); this.spoken.textContent = words(state); return; }
     const { nodes, edges, columns, rows } = state.drawing;
     this.at = Object.fromEntries(nodes.map((node) => [node.name, place(node)]));
     this.size = [LEFT * 2 + columns * COLUMN, TOP * 2 + rows * ROW];

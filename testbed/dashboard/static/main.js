@@ -9,12 +9,12 @@ import { ask, listen, post, takeToken } from "./server.js";
 import { bits, empty, reduce, words } from "./store.js";
 
 const element = (id) => document.getElementById(id);
-const SPEAK_EVERY_MS = 5000;
+const SPEAK_EVERY_MS = 5000, FLAGSHIP = "imo-goes-dark";
 
 let state = empty();
 const view = {
   token: takeToken(), connected: false, scenarios: [], policies: [], scenario: null, box: null, rule: "", frozen: null,
-  rate: null, sinceRun_s: 0,
+  rate: null, sinceRun_s: 0, lookingAt_s: null,
 };
 let fresh = [], scheduled = false, runAt = performance.now(), spoken = "";
 
@@ -60,6 +60,17 @@ const act = {
   },
   block: (box, name, blocked) => send("api/do/block", { box, name, blocked }),
   filter: (rule) => { view.rule = rule; paint(); },
+  // a run that is over can be looked at as it was at any moment
+  lookAt: async (t) => {
+    view.lookingAt_s = t;
+    paint();
+    try {
+      const then = await ask(`api/at?t=${t}`);
+      if (view.lookingAt_s === t) { state = reduce(state, "snapshot", then); paint(); }
+    } catch (error) {
+      notice(error.message);
+    }
+  },
   freeze: () => { view.frozen = view.frozen ? null : state.decisions; paint(); },
   frame: async (decision) => {
     const dialog = element("frame"), close = () => dialog.close();
@@ -95,14 +106,17 @@ function paint() {
 function linkWords() {
   const { link } = state, last = state.points[state.points.length - 1];
   if (!last) return html`<span class="soft">Nothing measured yet.</span>`;
-  return html`${bits(last[1])} up, ${bits(last[2])} down of ${link.cut ? "a link that is down" : bits(link.rate_down)} ·
+  const second = state.points.filter((point) => point[0] > last[0] - 1);
+  const mean = (index) => second.reduce((sum, point) => sum + point[index], 0) / second.length;
+  return html`${bits(mean(1))} up, ${bits(mean(2))} down of ${link.cut ? "a link that is down" : bits(link.rate_down)} ·
     ${Math.round((link.delay_s || 0) * 1000)} ms there and back · ${link.lost || 0} lost, ${link.overflowed || 0} to a full queue`;
 }
 
 async function learn() {
   try {
     Object.assign(view, await ask("api/catalogue"));
-    view.scenario ||= view.scenarios[0]?.name || null;
+    const names = view.scenarios.map((one) => one.name);
+    view.scenario ||= names.includes(FLAGSHIP) ? FLAGSHIP : names[0] || null;
     paint();
   } catch {
     setTimeout(learn, 2000);
@@ -111,7 +125,7 @@ async function learn() {
 
 listen((kind, data) => {
   state = reduce(state, kind, data);
-  if (kind === "snapshot") { view.frozen = null; view.rate = null; }
+  if (kind === "snapshot") { view.frozen = null; view.rate = null; view.lookingAt_s = null; }
   if (data.run) runAt = performance.now();
   if (kind === "changes" && data.decisions) fresh.push(...data.decisions.slice(-40));
   paint();

@@ -19,7 +19,7 @@ function options(holder, title, series, say) {
       label: one.label, stroke: colour(one.colour), width: 1.5, dash: one.dash, spanGaps: true, paths: one.dash ? uPlot.paths.stepped({ align: -1 }) : undefined,
       fill: one.fill ? colour(one.fill) : undefined, value: (plot, value) => (value === null ? "" : say(value)),
     }))],
-    legend: { live: true },
+    legend: { live: false },
   };
 }
 
@@ -34,6 +34,7 @@ export class Plots {
 
   drop() {
     this.plots?.forEach((plot) => plot.destroy());
+    this.holders.forEach((holder) => holder.replaceChildren());
     this.plots = null;
   }
 
@@ -50,6 +51,7 @@ export class Plots {
 
   show(points) {
     if (points === this.points && this.plots) return;
+    if (!points.length) { this.points = points; this.drop(); return; }
     this.points = points;
     if (!this.plots) this.make();
     const column = (index) => points.map((point) => point[index]);

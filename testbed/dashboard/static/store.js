@@ -56,9 +56,10 @@ export function bits(value) {
 export function evidenceText(evidence) {
   const say = (value) => {
     if (Array.isArray(value)) return value.map(say).join(" or ");
-    return typeof value === "object" && value ? `(${evidenceText(value)})` : `${value}`;
+    if (typeof value !== "object" || value === null) return `${value}`;
+    return Object.keys(value).length ? `(${evidenceText(value)})` : "";
   };
-  return Object.entries(evidence || {}).map(([key, value]) => `${key} ${say(value)}`).join(", ");
+  return Object.entries(evidence || {}).map(([key, value]) => `${key} ${say(value)}`.trim()).join(", ");
 }
 
 // One sentence for those who don't see the drawing.
