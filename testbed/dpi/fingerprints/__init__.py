@@ -18,8 +18,7 @@ Order, and why
   5. What has no structure: fully-encrypted, random-udp. They come last, since they say only what a flow is not.
 
 What content can't tell: Shadowsocks, VMess, obfs4, MTProto's obfuscated transport, encrypted BitTorrent and static-key
-OpenVPN from each other (all random), Trojan from HTTPS but by sizes, and an XOR-obfuscated or Amnezia-style VPN from
-noise.
+OpenVPN from each other (all random), Trojan from HTTPS but by sizes, and an Amnezia-style VPN from noise.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ _TLS = starting(0x16)
 
 FINGERPRINTS: tuple[Fingerprint, ...] = (
     Fingerprint("wireguard", wireguard.wireguard, _DATAGRAM, starting(1, 2, 3, 4), later=True),
-    Fingerprint("openvpn", openvpn.openvpn, _BOTH, starting(range(6), 0x08, range(0x30, 0x39), range(0x48, 0x51))),
+    Fingerprint("openvpn", openvpn.openvpn, _BOTH),
     Fingerprint("pptp", ppp.pptp, _STREAM, starting(0)),
     Fingerprint("l2tp", ppp.l2tp, _DATAGRAM, starting(0xC8)),
     Fingerprint("ike", ipsec.ike, _DATAGRAM),

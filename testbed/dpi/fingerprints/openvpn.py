@@ -16,14 +16,16 @@ capture that begins late shows data packets only: opcode 6, or 9 and a peer id t
 in clear that counts up (AEAD), or a random-looking HMAC and lengths of whole cipher blocks (CBC, HMAC of SHA1). It
 takes six of them in a row to say so.
 
-Static-key mode has no opcodes: it looks fully encrypted, and so do obfuscated builds (XOR).
+The XOR patch ("scramble") hides the bytes but no length, and maps each opcode to one first byte, as Xue et al. noticed:
+so a handshake is known by its lengths and by first bytes that come when opcodes would (UDP; needs about ten packets).
+Static-key mode has no opcodes: it looks fully encrypted.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 
 from testbed.dpi import encrypted
 from testbed.dpi.fingerprints.opening import TCP, Opening
@@ -38,6 +40,12 @@ _CRYPT_RESET_BYTES = 54
 _SHORTEST_RESET_BYTES, _LONGEST_RESET_BYTES = 14, 1400
 _OLDEST_TIME, _NEWEST_TIME = 0x38000000, 0xF0000000
 _NO_ACKS_PACKET_0 = bytes(5)
+_RESET_LENGTHS = frozenset({_SHORTEST_RESET_BYTES, *(22 + size for size in _HMAC_BYTES)})
+_ECHO_BYTES = 12
+"""What the server's reset has more than the client's: one acknowledged number and the client's session id."""
+_ACK_BYTES = range(8, 40, 4)
+"""What a bare acknowledgement of one to eight packets has more than a reset."""
+_ENOUGH_LATER, _MOST_KINDS, _LONG_CONTROL_BYTES = 7, 4, 150
 _DATA = {6: 1, 9: 4}
 """Data opcodes and the length of their header: opcode and, in version 2, the peer id."""
 _ENOUGH_DATA_PACKETS = 6
@@ -48,19 +56,22 @@ _CIPHER_BLOCK_BYTES, _SHA1_BYTES = 8, 20
 
 def openvpn(opening: Opening) -> Answer:
     """Recognise the client's reset, or a reset that the server answers with the same session id."""
+    if opening.proto == TCP and opening.client_bytes[:1] > b"\x05":
+        return None
     messages = list(_messages(opening))
     if not messages:
         return UNDECIDED if opening.proto == TCP and _may_grow(opening) else None
     from_client, first = messages[0]
     opcode, key_id = first[0] >> 3, first[0] & 7
-    if opcode in _DATA:
-        return _data(messages)
+    asked = [message for side, message in messages if side == from_client]
+    answers = [message for side, message in messages if side != from_client]
+    data = _data(messages) if opcode in _DATA else None
+    if data is not None:
+        return data
     if opcode not in _CLIENT_RESETS or key_id or not _SHORTEST_RESET_BYTES <= len(first) <= _LONGEST_RESET_BYTES:
-        return None
+        return _scrambled(asked, answers)
     mode = _mode(opcode, first)
-    if mode is not None:
-        return _found(opcode, first, mode)
-    return _answered(opcode, first, [message for side, message in messages if side != from_client])
+    return _answered(opcode, first, answers) if mode is None else _found(opcode, first, mode)
 
 
 def _found(opcode: int, reset: bytes, mode: str) -> Evidence:
@@ -107,6 +118,34 @@ def _mode(opcode: int, reset: bytes) -> str | None:
     if size - 22 in _HMAC_BYTES and reset.endswith(_NO_ACKS_PACKET_0) and _is_stamp(reset, size - 13):
         return "tls-auth"
     return None
+
+
+def _scrambled(asked: list[bytes], answers: list[bytes]) -> Answer:
+    """Judge a handshake under the XOR patch by what it leaves as it is: the lengths, and one first byte per opcode.
+
+    Both resets have theirs and come first only; of the others one is that of acknowledgements, all of whose lengths
+    fit, and one that of the control packets.
+    """
+    reset = asked[0]
+    size = len(reset)
+    if size not in _RESET_LENGTHS:
+        return None
+    if not answers:
+        return UNDECIDED
+    if len(answers[0]) != size + _ECHO_BYTES or answers[0][0] == reset[0]:
+        return None
+    resets = (reset[0], answers[0][0])
+    later = [*dropwhile(lambda m: m[0] == resets[0], asked), *dropwhile(lambda m: m[0] == resets[1], answers)]
+    kinds = {message[0]: [len(one) for one in later if one[0] == message[0]] for message in later}
+    if kinds.keys() & set(resets) or len(kinds) > _MOST_KINDS:
+        return None
+    acks = [
+        first for first, sizes in kinds.items() if len(sizes) > 1 and all(one - size in _ACK_BYTES for one in sizes)
+    ]
+    hellos = [first for first, sizes in kinds.items() if sum(one >= _LONG_CONTROL_BYTES for one in sizes) > 1]
+    if len(later) < _ENOUGH_LATER or len(acks) != 1 or len(hellos) != 1:
+        return UNDECIDED
+    return {"message": "handshake", "length": size, "mode": "scrambled", "first_bytes": len(kinds) + 2}
 
 
 def _data(messages: list[tuple[bool, bytes]]) -> Answer:

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from testbed.dpi.fingerprints import PROTOCOLS, UNDECIDED, Opening, recognise
-from tests.dpi.fingerprints.flows import tcp_flow, udp_flow
+from tests.dpi.fingerprints.flows import CAPTURES, of_capture, tcp_flow, udp_flow
 
 KEY = random.Random(4).randbytes(4096)
 SESSION, OTHER = KEY[:8], KEY[8:16]
@@ -162,3 +162,31 @@ def test_openvpn_data_and_esp_are_told_apart_by_their_lengths() -> None:
     found = recognise(esp)
     assert found is not None
     assert found.protocol == "esp-in-udp"
+
+
+def scrambled(payload: bytes, method: str) -> bytes:
+    """Do what the patch does: `xormask secret`, `xorptrpos`, `reverse` (all but the first byte), or all of them."""
+    masked = bytes(byte ^ b"secret"[n % 6] for n, byte in enumerate(payload))
+    position = bytes(byte ^ (n + 1 & 0xFF) for n, byte in enumerate(payload))
+    backwards = payload[:1] + payload[:0:-1]
+    if method == "obfuscate":
+        return scrambled(scrambled(scrambled(masked, "xorptrpos"), "reverse"), "xorptrpos")
+    return {"xormask": masked, "xorptrpos": position, "reverse": backwards}[method]
+
+
+@pytest.mark.parametrize("method", ["xormask", "xorptrpos", "obfuscate"])
+@pytest.mark.parametrize("name", ["openvpn-udp", "openvpn-tls-auth", "openvpn-tls-auth-sha512", "openvpn-tls-crypt"])
+def test_openvpn_under_the_xor_patch(name: str, method: str) -> None:
+    """The captures, scrambled as the patch does it."""
+    opening = next(of_capture(CAPTURES / f"{name}.pcap"))
+    hidden = udp_flow(*(("><"[not one.from_client], scrambled(one.payload, method)) for one in opening.packets))
+    found = recognise(hidden)
+    assert found is not None
+    assert (found.protocol, found.evidence["mode"]) == ("openvpn", "scrambled")
+
+
+def test_lengths_alone_are_no_scrambled_openvpn() -> None:
+    """The same lengths, but random first bytes."""
+    opening = next(of_capture(CAPTURES / "openvpn-udp.pcap"))
+    lines = [("><"[not one.from_client], KEY[n * 7 : n * 7 + one.length]) for n, one in enumerate(opening.packets)]
+    assert PROTOCOLS["openvpn"](udp_flow(*lines)) in (None, UNDECIDED)
