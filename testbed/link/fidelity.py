@@ -84,7 +84,8 @@ def _direction(
 ) -> dict[str, Any]:  # fmt: skip
     passed = counters.get("entered", 0) - counters.get("overflowed", 0)
     measured = {
-        "asked": {**asked, "loss": _share(counters, passed)}, **{key: counters.get(key, 0) for key in ("entered", "lost", "overflowed")},
+        "asked": {**asked, "loss": _share(counters, passed)},
+        **{key: counters.get(key, 0) for key in ("entered", "lost", "overflowed")},
         "loss": counters.get("lost", 0) / passed if passed else 0.0,
         "idle_delay_s": None, "busy_bps": None, "busiest_bps": busiest_rate(departures),
     }  # fmt: skip
