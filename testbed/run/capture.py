@@ -6,6 +6,7 @@ comment on the frame that drew a decision (Wireshark shows it), and tells which 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from testbed.wire import pcap
 SNAPLEN_BYTES = 2048
 
 
-def tcpdump(interface: str, path: Path, kept_bytes: int = SNAPLEN_BYTES) -> list[str]:
-    """Return the command that captures one interface, IP and ARP alike, each packet written at once."""
+def command(interface: str, path: Path, kept_bytes: int = SNAPLEN_BYTES) -> list[str]:
+    """Return the command that captures one interface, IP and ARP alike.
+
+    tcpdump changes its user as root, which the root of an ordinary user's sandbox may not: there dumpcap stands in.
+    """
+    if os.environ.get("TESTBED_ROOTLESS"):
+        return ["dumpcap", "-q", "-P", "-i", interface, "-s", str(kept_bytes), "-B", "8", "-w", str(path)]
     return [
         "tcpdump", "-i", interface, "-n", "-U", "-s", str(kept_bytes), "-B", "8192",
         "--time-stamp-precision=nano", "-Z", "root", "-w", str(path),

@@ -131,12 +131,12 @@ class Country:
             return
         for port in LINK_PORTS:
             log = self.directory.log(f"capture-{port}")
-            command = capture.tcpdump(port, self.link_capture(port), kept_bytes=_LINK_SNAPLEN_BYTES)
+            command = capture.command(port, self.link_capture(port), kept_bytes=_LINK_SNAPLEN_BYTES)
             self._captures.append(
                 _Process(f"capture of {port}", LINK, self.fabric.popen(LINK, command, log_path=log), log)
             )
         for process in self._captures:
-            _await_line(process, b"listening on")
+            _await_line(process, (b"listening on", b"File:"))
         for argv in kernel.shape_commands(link, *LINK_PORTS):
             self.fabric.run(LINK, argv)
 
@@ -195,7 +195,7 @@ class Country:
     def _start_captures(self, box: str) -> None:
         for side, interface in (("inside", f"{box}-in"), ("outside", f"{box}-out")):
             log = self.directory.log(f"capture-{box}-{side}")
-            popen = self.fabric.popen(box, capture.tcpdump(interface, self.raw_capture(box, side)), log_path=log)
+            popen = self.fabric.popen(box, capture.command(interface, self.raw_capture(box, side)), log_path=log)
             self._captures.append(_Process(f"capture of {box}", box, popen, log))
 
     def raw_capture(self, box: str, side: str) -> Path:
@@ -270,10 +270,10 @@ def _await_ready(process: _Process) -> None:
     raise TestbedError(f"{process.name} did not start: {_tail(process.log)}")
 
 
-def _await_line(process: _Process, sign: bytes) -> None:
-    """Wait until a process has written a sign to its log."""
+def _await_line(process: _Process, signs: tuple[bytes, ...]) -> None:
+    """Wait until a process has written one of some signs to its log."""
     deadline = time.monotonic() + _READY_S
-    while sign not in process.log.read_bytes():
+    while not any(sign in process.log.read_bytes() for sign in signs):
         if process.popen.poll() is not None or time.monotonic() > deadline:
             raise TestbedError(f"{process.name} did not start: {_tail(process.log)}")
         time.sleep(0.01)

@@ -14,7 +14,10 @@ from testbed.middlebox.pipe import DEPARTURE
 from testbed.run.country import LINK_PORTS, Country
 from testbed.wire import pcap
 
-_DROPPED = re.compile(r"^(\d+) packets? dropped by kernel", re.MULTILINE)
+#: the last words of tcpdump and of dumpcap
+_DROPPED = re.compile(
+    r"^(?:(\d+) packets? dropped by kernel|Packets received/dropped on interface .*: \d+/(\d+) )", re.MULTILINE
+)
 
 
 def measure(country: Country, stats: Mapping[str, Mapping[str, Any]], *, changed: bool = False) -> dict[str, Any]:
@@ -69,4 +72,5 @@ def _frames(path: Path) -> Iterator[observe.Frame]:
 
 
 def _lost_by_capture(log: Path) -> int:
-    return sum(int(number) for number in _DROPPED.findall(log.read_text(errors="replace"))) if log.exists() else 0
+    said = log.read_text(errors="replace") if log.exists() else ""
+    return sum(int(one or other) for one, other in _DROPPED.findall(said))
