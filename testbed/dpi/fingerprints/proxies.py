@@ -35,9 +35,8 @@ def socks5(opening: Opening) -> Answer:
         return None if opening.has_from(False) else UNDECIDED
     chosen = opening.server_bytes
     if len(chosen) < 2:
-        first = opening.first()
         plausible = not request or request[0] in (1, 5)
-        return UNDECIDED if first is not None and plausible and b"\x05".startswith(chosen[:1]) else None
+        return UNDECIDED if plausible and b"\x05".startswith(chosen) else None
     if chosen[0] != 5 or (chosen[1] not in methods and chosen[1] != _NO_METHOD):
         return None
     found: dict[str, object] = {"methods": list(methods), "chosen": chosen[1]}
@@ -74,10 +73,10 @@ def socks4(opening: Opening) -> Answer:
     reply = opening.server_bytes
     if not ended or not name_ended or not reply:
         return UNDECIDED if not reply else None
-    if len(reply) < _SOCKS4_REPLY_BYTES:
-        return UNDECIDED if reply[0] == 0 and len(reply) < 2 else None
-    if reply[0] or reply[1] not in _SOCKS4_REPLIES:
+    if reply[0] or (len(reply) > 1 and reply[1] not in _SOCKS4_REPLIES):
         return None
+    if len(reply) < _SOCKS4_REPLY_BYTES:
+        return UNDECIDED
     host = name.decode("latin-1") if by_name else str(ipaddress.ip_address(address))
     return {"command": asked[1], "target": f"{host}:{port}", "variant": "4a" if by_name else "4", "reply": reply[1]}
 

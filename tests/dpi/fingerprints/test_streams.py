@@ -77,6 +77,8 @@ def test_what_is_not_socks5(flow: Opening) -> None:
 def test_socks4_needs_an_answer() -> None:
     asked = (">", b"\x04\x01\x00\x50\xc6\x12\x00\x05bob\0")
     assert PROTOCOLS["socks4"](tcp_flow(asked)) is UNDECIDED
+    assert PROTOCOLS["socks4"](tcp_flow(asked, ("<", b"\0\x5a\0"))) is UNDECIDED
+    assert PROTOCOLS["socks4"](tcp_flow(asked, ("<", b"\0\x60"))) is None
     assert PROTOCOLS["socks4"](tcp_flow(asked, ("<", b"\0\x5a" + bytes(6)))) == {
         "command": 1, "target": "198.18.0.5:80", "variant": "4", "reply": 0x5A,
     }  # fmt: skip
