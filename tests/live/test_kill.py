@@ -31,7 +31,7 @@ expect:
 PARTS = {
     "gateway": "testbed.middlebox.box", "link": "testbed.middlebox.pipe", "caddy": "caddy run",
     "unbound-resolver": "resolver.conf", "zone": "testbed.world.zone", "backend": "testbed.world.backend",
-    "capture of gateway": "tcpdump", "node": "mininet:client2",
+    "capture of gateway": "gateway-inside.pcap", "node": "mininet:client2",
 }  # fmt: skip
 WHOLE = {"runner": "", "unshare": "unshare", "first": "testbed.run.live"}
 
