@@ -73,7 +73,7 @@ _TLS = starting(0x16)
 
 FINGERPRINTS: tuple[Fingerprint, ...] = (
     Fingerprint("wireguard", wireguard.wireguard, _DATAGRAM, starting(1, 2, 3, 4), later=True),
-    Fingerprint("openvpn", openvpn.openvpn, _BOTH),
+    Fingerprint("openvpn", openvpn.openvpn, _BOTH, stream_starts=starting(range(6))),
     Fingerprint("pptp", ppp.pptp, _STREAM, starting(0)),
     Fingerprint("l2tp", ppp.l2tp, _DATAGRAM, starting(0xC8)),
     Fingerprint("ike", ipsec.ike, _DATAGRAM),
@@ -141,7 +141,7 @@ class _Plan:
         """Return the fingerprints that a flow with such first bytes may have."""
         found = self._table.get((proto, starts))
         if found is None:
-            found = tuple(one for one in self._over.get(proto, ()) if one.starts & starts)
+            found = tuple(one for one in self._over.get(proto, ()) if one.may_start(proto, starts))
             if len(self._table) < _MOST_TABLE_ENTRIES:
                 self._table[proto, starts] = found
         return found

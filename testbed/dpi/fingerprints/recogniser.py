@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal
 
-from testbed.dpi.fingerprints.opening import Opening
+from testbed.dpi.fingerprints.opening import TCP, Opening
 
 
 class Undecided(Enum):
@@ -48,3 +48,10 @@ class Fingerprint:
     later: bool = False
     kind: str | None = None
     """The protocol that this one is a special case of."""
+    stream_starts: int | None = None
+    """The first bytes over TCP, where they differ."""
+
+    def may_start(self, proto: int, starts: int) -> bool:
+        """Say whether a flow whose messages begin with these bytes may be this protocol."""
+        mask = self.starts if self.stream_starts is None or proto != TCP else self.stream_starts
+        return bool(mask & starts)
