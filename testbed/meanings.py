@@ -98,13 +98,7 @@ MEANINGS: Mapping[str, str] = {
     "Profile.chat": "The name that text messages go to.",
     "Profile.media": "The name that photos and voice messages go to.",
     "Profile.relay": "The name that calls go to.",
-    "Profile.port": "The TCP port of chat and media.",
     "Profile.text": "Bytes of a text message.",
     "Profile.photo": "Bytes of a photo.",
     "Profile.voice": "Bytes of a voice message.",
-    "Profile.call": "What a call looks like.",
-    "CallProfile.port": "The relay's UDP port.",
-    "CallProfile.every": "Time between media packets.",
-    "CallProfile.size": "Bytes of a media packet.",
-    "CallProfile.signatures": "First packets of a call in hexadecimal.",
 }

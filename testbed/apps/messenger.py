@@ -25,7 +25,9 @@ async def send(profile: Profile, params: MessengerParams, access: Access) -> Att
     size = int(getattr(profile, params.kind)) if params.size is None else params.size
     name = profile.chat if params.kind == "text" else profile.media
     begun = time.monotonic()
-    async with connected(name, profile.port, access, secure=True, preamble=bytes.fromhex(profile.preamble)) as stream:
+    port = params.port or profile.port
+    preamble = bytes.fromhex(profile.preamble if port == profile.port else "")
+    async with connected(name, port, access, secure=True, preamble=preamble) as stream:
         reader, writer = stream
         doing("message_round_trip")
         try:

@@ -61,9 +61,9 @@ def serve_specs(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
     if not profiles:
         return []
     chain, key = ca.issue(sorted({name for profile in profiles for name in (profile.chat, profile.media)}))
-    ports = [
-        {"port": port, "preamble": preamble} for port, preamble in sorted({(p.port, p.preamble) for p in profiles})
-    ]
+    first = {profile.port: profile.preamble for profile in profiles}
+    plain = {port: "" for profile in profiles for port in profile.also}
+    ports = [{"port": port, "preamble": preamble} for port, preamble in sorted({**plain, **first}.items())]
     tls = {"cert": str(chain), "key": str(key), "ports": ports}
     relay = {"kind": "relay", "ports": sorted({profile.call.port for profile in profiles})}
     return [

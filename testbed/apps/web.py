@@ -96,9 +96,16 @@ async def page(params: WebParams, access: Access) -> Attempt:
         "load_s": load_s, "ttfb_s": first.ttfb_s, "status": first.status,
         "bytes": first.size + sum(response.size for response in rest),
     }  # fmt: skip
-    if first.status != params.status or (first.status == 200 and first.title != _expected_title(params)):
+    if not is_right(params, first):
         return Attempt(kpis, blocking="http-diff")
     return Attempt(kpis, slow=load_s > params.slow_s)
+
+
+def is_right(params: WebParams, response: Response) -> bool:
+    """Say whether a page is the right one: its status, and its title if it is there (OONI's `http-diff` if not)."""
+    if response.status != params.status:
+        return False
+    return response.status != 200 or response.title == _expected_title(params)
 
 
 def _expected_title(params: WebParams) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -17,7 +18,8 @@ from testbed.scenario.load import load_scenario
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0: any free one.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where runs that the page starts are kept.")  # fmt: skip
-def command(target: str | None, port: int, out: Path) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print the page's address as JSON.")
+def command(target: str | None, port: int, out: Path, as_json: bool) -> int:
     """Serve the live page on loopback until Ctrl-C.
 
     With the directory of a run, it shows that run; with a scenario (a shipped name or a file), it starts it; with
@@ -40,6 +42,9 @@ def command(target: str | None, port: int, out: Path) -> int:
             offered = target
 
     def announce(address: str) -> None:
+        if as_json:
+            print(json.dumps({"address": address}), flush=True)
+            return
         console = Console(stderr=True)
         console.print("The live page is at", end=" ")
         console.print(address, style="bold", highlight=False, soft_wrap=True)

@@ -45,6 +45,6 @@ def command(
         "argv": list(argv), "json": as_json, "capture": keep is not None, "cwd": str(Path.cwd()),
     }  # fmt: skip
     if keep is not None:
-        return live.play(job, keep)
+        return live.play(job, live.new_folder(keep, "--keep"))
     with live.scratch() as folder:
         return live.play(job, folder)

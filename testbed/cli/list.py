@@ -12,13 +12,13 @@ from testbed import shipped
 from testbed.apps import profiles
 from testbed.documents import read_document
 
-_KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/links"}
+_KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/links", "recipes": "recipes"}
 
 
-@click.command("list", short_help="What ships: scenarios, policies, links, profiles.")
+@click.command("list", short_help="What ships: scenarios, policies, links, recipes, profiles.")
 @click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
 def command(as_json: bool) -> int:
-    """List the scenarios, policies, links and messenger profiles that ship."""
+    """List the scenarios, policies, links, recipes and messenger profiles that ship."""
     found = {
         kind: {name: _title(shipped.find(name, folder)) for name in shipped.names(folder)}
         for kind, folder in _KINDS.items()

@@ -19,6 +19,18 @@ from testbed.net import sandbox
 from testbed.run.directory import RunDirectory
 
 
+def new_folder(path: Path, option: str) -> Path:
+    """Return a folder to keep a run in, made if need be; `InputError` if something is there already."""
+    if path.exists() and (not path.is_dir() or any(found.is_file() for found in path.rglob("*"))):
+        mend = f"give a new directory, or one without files, with {option}"
+        raise InputError([Problem(str(path), "is there already", mend)])
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError([Problem(str(path), f"can't be made: {error.strerror}", "give another place")]) from None
+    return path
+
+
 def play(job: dict[str, Any], folder: Path) -> int:
     """Play a job in a fresh sandbox, its files below `folder`; return the exit status."""
     try:

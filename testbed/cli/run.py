@@ -14,7 +14,6 @@ import click
 from rich.console import Console
 
 from testbed.cli import live
-from testbed.errors import InputError, Problem
 from testbed.report import text
 from testbed.run.directory import RunDirectory
 from testbed.scenario.load import load_scenario
@@ -40,7 +39,10 @@ def command(
     Exit status: 0 its expectations hold, 1 one failed, 3 the run was not faithful and proves nothing.
     """
     loaded = load_scenario(scenario)
-    directory = _chosen(into) if into else RunDirectory.create(out, loaded.scenario, datetime.datetime.now())
+    if into is not None:
+        directory = RunDirectory.prepared(live.new_folder(into, "--into"))
+    else:
+        directory = RunDirectory.create(out, loaded.scenario, datetime.datetime.now())
     job = {
         "verb": "run", "scenario": scenario, "seed": seed, "json": as_json, "capture": capture,
         "cwd": str(Path.cwd()), "command": f"testbed run {scenario} --seed {loaded.seed if seed is None else seed}",
@@ -72,15 +74,3 @@ def _page(path: Path) -> Iterator[None]:
             process.wait(_PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
-
-
-def _chosen(path: Path) -> RunDirectory:
-    if path.exists() and (not path.is_dir() or any(found.is_file() for found in path.rglob("*"))):
-        raise InputError(
-            [Problem(str(path), "is there already", "give a new directory, or one without files, with --into")]
-        )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError([Problem(str(path), f"can't be made: {error.strerror}", "give another place")]) from None
-    return RunDirectory.prepared(path)

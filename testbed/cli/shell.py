@@ -23,6 +23,6 @@ def command(scenario: str, policy: str | None, link: str | None, seed: int, keep
         "json": as_json, "capture": keep is not None, "cwd": str(Path.cwd()),
     }  # fmt: skip
     if keep is not None:
-        return live.play(job, keep)
+        return live.play(job, live.new_folder(keep, "--keep"))
     with live.scratch() as folder:
         return live.play(job, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def environment(home: Path, trust: Trust | None) -> dict[str, str]:
 
 
 def mount_commands(node: Node, folder: Path, trust: Trust | None) -> list[str]:
-    """Write a node's files below `folder` and return the shell lines that bind them; paths hold no quotes."""
+    """Write a node's files below `folder` and return the shell lines that bind them."""
     home = folder / node.name
     (home / "home" / ".pki").mkdir(parents=True, exist_ok=True)
     if trust is not None and trust.nss.exists():
@@ -52,10 +53,10 @@ def mount_commands(node: Node, folder: Path, trust: Trust | None) -> list[str]:
     for name in names:
         if not Path("/etc", name).exists():
             raise MachineError(f"/etc/{name} is missing, a host's own can't be laid over it", f"touch /etc/{name}")
-        lines.append(f"mount --bind '{home / name}' /etc/{name}")
+        lines.append(f"mount --bind {shlex.quote(str(home / name))} /etc/{name}")
     lines += [f"mount --bind /dev/null {path}" for path in _RESOLVER_SOCKETS if Path(path).exists()]
     if trust is not None and Path(_BUNDLE).exists():
-        lines.append(f"mount --bind '{trust.bundle}' {_BUNDLE}")
+        lines.append(f"mount --bind {shlex.quote(str(trust.bundle))} {_BUNDLE}")
     return lines
 
 

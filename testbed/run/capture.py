@@ -18,14 +18,15 @@ SNAPLEN_BYTES = 2048
 
 
 def command(interface: str, path: Path, kept_bytes: int = SNAPLEN_BYTES) -> list[str]:
-    """Return the command that captures one interface, IP and ARP alike.
+    """Return the command that captures one interface, IP and ARP alike, each packet written at once.
 
+    Without immediate mode the kernel hands packets over up to a second late, and a short command's would be lost.
     tcpdump changes its user as root, which the root of an ordinary user's sandbox may not: there dumpcap stands in.
     """
     if os.environ.get("TESTBED_ROOTLESS"):
         return ["dumpcap", "-q", "-P", "-i", interface, "-s", str(kept_bytes), "-B", "8", "-w", str(path)]
     return [
-        "tcpdump", "-i", interface, "-n", "-U", "-s", str(kept_bytes), "-B", "8192",
+        "tcpdump", "-i", interface, "-n", "-U", "--immediate-mode", "-s", str(kept_bytes), "-B", "8192",
         "--time-stamp-precision=nano", "-Z", "root", "-w", str(path),
     ]  # fmt: skip
 

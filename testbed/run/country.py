@@ -36,6 +36,7 @@ from testbed.world.start import start_world
 LINK = "nationallink"
 LINK_PORTS = ("link-in", "link-out")
 _READY_S = 20.0
+_LAST_PACKETS_S = 0.1  # tcpdump leaves at once when told to, whatever it has not read yet
 _LINK_SNAPLEN_BYTES = 96
 
 
@@ -241,6 +242,7 @@ class Country:
         """End captures, boxes and link, in that order, so that their last lines are on disk."""
         if self._captures:
             self._read_overflows()
+            time.sleep(_LAST_PACKETS_S)
         for name in self._controlled():  # their sockets wake them, a signal would wait for the end of their sleep
             with contextlib.suppress(OSError, TestbedError):
                 control.call(self.directory.control(name), {"op": "stop"}, timeout_s=0.5)

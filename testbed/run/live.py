@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from testbed.clock import RunClock
-from testbed.errors import InputError, Problem, TestbedError, UnfaithfulError
-from testbed.run import faithful
+from testbed.errors import Problem, TestbedError
 from testbed.run.country import Country
-from testbed.run.directory import RunDirectory, read_lines
+from testbed.run.directory import RunDirectory
 from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.load import load_scenario
 
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
-_LOOK_S = 0.5
 _INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -49,7 +45,9 @@ def main(path: Path) -> int:
     with Country(spec, directory, RunClock.start()) as country:
         if job["verb"] == "shell":
             return _shell(country, job)
-        return _exec(country, job)
+        from testbed.run.command import execute
+
+        return execute(country, scenario, job)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -57,42 +55,6 @@ def _interrupt(number: int, frame: object) -> None:
     for each in _INTERRUPTING:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _exec(country: Country, job: Mapping[str, Any]) -> int:
-    """Run one command with this process's own terminal; its status becomes ours, 128 + n if a signal ended it."""
-    node = job["node"]
-    hosts = [item.name for item in country.spec.plan.nodes if item.kind not in ("switch", "link")]
-    if node not in hosts:
-        raise InputError([Problem(f"--node {node}", "no such node", f"choose one of {', '.join(sorted(hosts))}")])
-    command = country.fabric.popen(node, job["argv"], stdin=None, stdout=None, stderr=None, cwd=job["cwd"])
-    for number in _FORWARDED:
-        signal.signal(number, lambda received, _frame: command.send_signal(received))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal gives Ctrl-C to the command too: it decides
-    status, died = _wait(country, command)
-    stats = {} if died else country.stats()
-    country.stop()
-    judged = faithful.measure(country, stats)
-    country.directory.write_json(country.directory.fidelity, judged)
-    if job["json"]:
-        events = list(read_lines(country.directory.box_events("gateway")))
-        print(json.dumps({"status": status, "decisions": events, "died": died, "fidelity": judged}), file=sys.stderr)
-    if died:
-        raise UnfaithfulError("\n".join(died))
-    if not judged["faithful"]:
-        print(f"testbed: the link was not faithful: {'; '.join(judged['reasons'])}", file=sys.stderr)
-    return status if status >= 0 else 128 - status
-
-
-def _wait(country: Country, command: subprocess.Popen[bytes]) -> tuple[int, list[str]]:
-    """Wait for a command; return its status and what of the country died. Without its country it is ended."""
-    while True:
-        try:
-            return command.wait(timeout=_LOOK_S), country.check_alive()
-        except subprocess.TimeoutExpired:
-            if died := country.check_alive():
-                command.kill()
-                return command.wait(), died
 
 
 def _shell(country: Country, job: Mapping[str, Any]) -> int:
@@ -105,14 +67,27 @@ def _shell(country: Country, job: Mapping[str, Any]) -> int:
     return 0
 
 
+def _say(error: TestbedError) -> int:
+    """Print an error as the command line does; return its exit status."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if job.get("json"):
+        problems = getattr(
+            error, "problems", [Problem("", getattr(error, "what", str(error)), getattr(error, "mend", ""))]
+        )
+        entries = [{"place": p.place, "what": p.what, "mend": p.mend} for p in problems]
+        print(json.dumps({"error": type(error).__name__, "status": error.exit_status, "problems": entries}))
+    else:
+        print(error, file=sys.stderr)
+    return error.exit_status
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main(Path(sys.argv[1])))
     except KeyboardInterrupt:
         sys.exit(130)
     except TestbedError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_status)
+        sys.exit(_say(error))
     except Exception:
         traceback.print_exc()
         sys.exit(4)

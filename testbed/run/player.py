@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from testbed.errors import MachineError
 from testbed.run import faithful, gate, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
+from testbed.run.progress import Progress
 from testbed.run.resolve import country_spec
 from testbed.run.steering import Steering
 from testbed.scenario.judge import judge, place_in_phases
@@ -41,6 +44,7 @@ class Player:
         self.died: list[str] = []
         self.interrupted = False
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
+        self.progress = Progress(scenario.title, scenario.duration)
         self.lost_tools: dict[str, str] = {}
         self._tools: dict[str, Tool] = {}
         for spec in scenario.tools:
@@ -67,6 +71,7 @@ class Player:
             if tool.name not in by_step
         ]
         moments += [(step.at, partial(self._take, step)) for step in self.scenario.timeline]
+        self.progress.start()
         try:
             for app in self.scenario.apps:
                 if app.name not in by_step:
@@ -78,6 +83,7 @@ class Player:
         except KeyboardInterrupt:
             self.interrupted = True
         finally:
+            self.progress.close()
             self.steering.close()
             self.tool_troubles = self.why_not()
             self._stop_apps()
@@ -85,6 +91,7 @@ class Player:
     def _wait(self, until_s: float) -> None:
         while not self.died and not self.steering.wait(until_s, _TICK_S):
             self.died = self.country.check_alive()
+            self.progress.tick(self.steering.timeline_s())
 
     def _take(self, step: Step) -> None:
         what = _words(step)
@@ -106,12 +113,12 @@ class Player:
             self._apps[step.stop].terminate()
         self.steps.append(self.steering.took(what))
         words = ", ".join(f"{key} {value}" for key, value in what.items() if key != "box" or step.policy)
-        print(f"{self.country.clock.elapsed():6.1f} s  {words}", file=sys.stderr, flush=True)
+        self.progress.say(self._elapsed(), words)
 
     def _lose(self, tool: str, why: str) -> None:
         """Go on without a tool; its apps are skipped, and the run says why."""
         self.lost_tools[tool] = why
-        print(f"{self.country.clock.elapsed():6.1f} s  without the tool {tool}: {why}", file=sys.stderr, flush=True)
+        self.progress.say(self._elapsed(), f"without the tool {tool}: {why}")
 
     def _start_client(self, tool: str) -> None:
         if tool in self._tools:
@@ -186,6 +193,7 @@ def start_tool(country: Country, spec: ToolSpec) -> Tool:
 def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     """Play the scenario of a job and write its run directory; return the exit status."""
     scenario = load_scenario(job["scenario"])
+    _check_commands(scenario)
     spec = country_spec(scenario, directory, job)
     spec = replace(spec, plan=replace(spec.plan, zone={**zone_for(scenario.apps), **spec.plan.zone}))
     document = yaml.safe_dump(resolved(scenario), sort_keys=False, allow_unicode=True)
@@ -198,6 +206,8 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         player = Player(country, scenario)
         country.restart_clock()
         player.play()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # what was recorded is written down, however impatient people are
         died = player.died or country.check_alive()
         stats = {} if died else country.stats()
         country.stop()
@@ -229,3 +239,11 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         }  # fmt: skip
         record.write_result(directory, result)
     return exit_status
+
+
+def _check_commands(scenario: Scenario) -> None:
+    """A program that isn't there must not look like one that the censor blocked."""
+    for app in scenario.apps:
+        program = str(app.params["argv"][0]) if app.app == "command" else "true"
+        if shutil.which(program) is None:
+            raise MachineError(f"the app {app.name} can't run: no program `{program}`", "install it, or give its path")

@@ -204,7 +204,12 @@ def _profile_problems(app: AppSpec, document: Document, place: Location) -> list
         return [document.problem((*place, "profile"), f"`{app.app}` has no profile", mend)]
     if app.profile is None:
         return [document.problem(place, f"`{app.app}` needs a profile", "add `profile: imo`")]
-    return _loads(document, (*place, "profile"), load_profile, app.profile)
+    found = _loads(document, (*place, "profile"), load_profile, app.profile)
+    if not found and (port := app.params.get("port")) is not None:
+        profile = load_profile(app.profile)
+        known = [str(each) for each in (profile.port, *profile.also)]
+        found += _unknown(document, (*place, "params", "port"), f"port of {profile.title}:", str(port), known)
+    return found
 
 
 def _timeline_problems(scenario: Scenario, document: Document, left_out: frozenset[str]) -> list[Problem]:

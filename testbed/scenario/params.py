@@ -102,6 +102,8 @@ class MessengerParams(Strict):
     """A text goes to the profile's chat name, a photo or voice message to its media name."""
     size: Size | None = None
     """Its size; without it the profile's for that kind."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Another of the profile's ports than its first."""
 
 
 class CallParams(Strict):

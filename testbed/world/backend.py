@@ -1,4 +1,4 @@
-"""Pages behind the web server: `python -m testbed.world.backend PORT`, plain HTTP/1.1 on loopback.
+"""Pages behind the web server: `python -m testbed.world.backend PORT CA-FOLDER`, plain HTTP/1.1 on loopback.
 
 `/bytes/N` N bytes, `/delay/S` after S seconds, `/status/C` with that status, `/headers` the request's headers as JSON;
 anything else a small page that names the host.
@@ -11,6 +11,10 @@ import html
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+from testbed.world.ca import RunCA
+from testbed.world.issuer import Issuer
 
 _MOST_BYTES, _MOST_DELAY_S = 1 << 30, 300.0
 _CHUNK = bytes(range(256)) * 256
@@ -23,9 +27,9 @@ def page(path: str, headers: Mapping[str, str]) -> tuple[int, str, bytes | int, 
         if kind == "bytes":
             return 200, "application/octet-stream", min(_MOST_BYTES, max(0, int(value))), 0.0
         if kind == "delay":
-            return 200, "text/plain", b"late\n", min(_MOST_DELAY_S, max(0.0, float(value)))
-        if kind == "status" and 200 <= int(value) <= 599:
-            return int(value), "text/plain", f"{value}\n".encode(), 0.0
+            return 200, "text/plain", b"late\n", _delay(float(value))
+        if kind == "status":
+            return _status(int(value)), "text/plain", f"{value}\n".encode(), 0.0
     except ValueError:
         return 400, "text/plain", b"bad number\n", 0.0
     if kind == "headers":
@@ -33,6 +37,18 @@ def page(path: str, headers: Mapping[str, str]) -> tuple[int, str, bytes | int, 
     host = html.escape(headers.get("host", "?"))
     text = f"<!doctype html>\n<html><head><title>{host}</title></head><body><h1>{host}</h1></body></html>\n"
     return 200, "text/html; charset=utf-8", text.encode(), 0.0
+
+
+def _delay(seconds: float) -> float:
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(seconds)
+    return min(_MOST_DELAY_S, seconds)
+
+
+def _status(code: int) -> int:
+    if not 200 <= code <= 599:
+        raise ValueError(code)
+    return code
 
 
 _BODILESS = frozenset({204, 205, 304})  # RFC 9110 §6.4.1
@@ -51,7 +67,7 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, path, _ = head[0].split(" ", 2)
     headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in head[1:] if line)}
-    await reader.readexactly(int(headers.get("content-length", "0")))
+    await _read_body(reader, headers)
     status, content_type, body, delay_s = page(path, headers)
     await asyncio.sleep(delay_s)
     size = body if isinstance(body, int) else len(body)
@@ -70,6 +86,19 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     return headers.get("connection", "").lower() != "close"
 
 
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> None:
+    """Read a request's body away, so that the next request begins where it ends."""
+    if "chunked" not in headers.get("transfer-encoding", "").lower():
+        left = int(headers.get("content-length", "0"))
+        while left > 0:
+            left -= len(await reader.readexactly(min(left, 65536)))
+        return
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        await reader.readexactly(size + 2)
+    while await reader.readuntil(b"\r\n") != b"\r\n":
+        pass  # trailers
+
+
 async def serve(address: str, port: int) -> None:
     """Serve until cancelled."""
     server = await asyncio.start_server(_serve, address, port)
@@ -77,5 +106,11 @@ async def serve(address: str, port: int) -> None:
     await server.serve_forever()
 
 
+async def main(port: int, authority: Path) -> None:
+    """Serve pages on a port of loopback and certificates on the next one."""
+    issuer = Issuer(RunCA.load(authority))
+    await asyncio.gather(serve("127.0.0.1", port), issuer.serve("127.0.0.1", port + 1))
+
+
 if __name__ == "__main__":
-    asyncio.run(serve("127.0.0.1", int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

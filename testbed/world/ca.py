@@ -69,8 +69,25 @@ class RunCA:
         add = ["-A", "-t", "C,,", "-n", "testbed", "-i", str(self.bundle)]
         subprocess.run([*database, *add], check=True, capture_output=True)
 
+    @classmethod
+    def load(cls, folder: Path) -> RunCA:
+        """Return the authority that `create` made below `folder`."""
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return cls(folder, key, x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()))
+
     def issue(self, names: Sequence[str]) -> tuple[Path, Path]:
         """Issue a server certificate for names (wildcards and addresses allowed); return chain and key files."""
+        chain, key = self.mint(names)
+        stem = names[0].replace("*", "any").replace(":", "-")[:100]
+        chain_path, key_path = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
+        chain_path.write_bytes(chain)
+        key_path.touch(mode=0o600)
+        key_path.write_bytes(key)
+        return chain_path, key_path
+
+    def mint(self, names: Sequence[str]) -> tuple[bytes, bytes]:
+        """Return chain and key in PEM of a server certificate for names; `ValueError` for what it can't name."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -83,11 +100,7 @@ class RunCA:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        stem = names[0].replace("*", "any").replace(":", "-")
-        chain, key_path = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
-        chain.write_bytes(_pem(certificate) + _pem(self.certificate))
-        _write_key(key_path, key)
-        return chain, key_path
+        return _pem(certificate) + _pem(self.certificate), _key_pem(key)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
@@ -125,6 +138,10 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.touch(mode=0o600)
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(_key_pem(key))
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -96,7 +96,13 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -
         ("zone", "dns", [python, "-m", "testbed.world.zone", str(zone)], ("tcp/53",), {}),
         ("unbound-resolver", "resolver", ["unbound", "-d", "-p", "-c", str(resolver)], ("tcp/53",), {}),
         ("unbound-public", "dns", ["unbound", "-d", "-p", "-c", str(public)], ("tcp/853", "tcp/443"), {}),
-        ("backend", "web", [python, "-m", "testbed.world.backend", str(_BACKEND_PORT)], (f"tcp/{_BACKEND_PORT}",), {}),
+        (
+            "backend",
+            "web",
+            [python, "-m", "testbed.world.backend", str(_BACKEND_PORT), str(ca.folder)],
+            (f"tcp/{_BACKEND_PORT}", f"tcp/{_BACKEND_PORT + 1}"),
+            {},
+        ),
     ]
     if any(node.name == "blockpage" for node in plan.nodes):
         blockpage = "import asyncio; from testbed.world.backend import serve; asyncio.run(serve('198.18.0.99', 80))"
@@ -178,10 +184,6 @@ def _caddyfile(ca: RunCA, ipv6: bool) -> str:
             }}
         }}
     }}
-    on_demand_tls {{
-        interval 1s
-        burst 100000
-    }}
 }}
 http:// {{
     reverse_proxy 127.0.0.1:{_BACKEND_PORT}
@@ -192,6 +194,7 @@ https:// {{
             ca run
         }}
         on_demand
+        get_certificate http http://127.0.0.1:{_BACKEND_PORT + 1}/certificate
     }}
     reverse_proxy 127.0.0.1:{_BACKEND_PORT}
 }}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,16 @@ def test_only_files_and_dns_are_asked_for_hosts() -> None:
 
 
 def test_a_host_gets_its_resolver_its_names_and_its_trust(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "it's mine"
     nss = tmp_path / "nssdb"
-    nss.mkdir()
+    nss.mkdir(parents=True)
     lines = mount_commands(CLIENT, tmp_path, Trust(tmp_path / "ca.pem", nss))
     assert (tmp_path / "client1" / "resolv.conf").read_text().startswith("nameserver 100.64.0.53\n")
     assert "client1" in (tmp_path / "client1" / "hosts").read_text()
-    assert f"mount --bind '{tmp_path}/client1/resolv.conf' /etc/resolv.conf" in lines
-    assert f"mount --bind '{tmp_path}/client1/hosts' /etc/hosts" in lines
+    for name in ("resolv.conf", "hosts"):
+        assert ["mount", "--bind", f"{tmp_path}/client1/{name}", f"/etc/{name}"] in [
+            shlex.split(line) for line in lines
+        ]
     assert (tmp_path / "client1" / "home" / ".pki" / "nssdb").resolve() == nss
 
 
