@@ -44,7 +44,10 @@ def test_every_verb_speaks_json_and_tells_what_it_does(verb: str) -> None:
     command = cli.get_command(click.Context(cli), verb)
     assert command is not None
     assert command.short_help
-    below = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    below = [command]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        below += [found for name in command.list_commands(context) if (found := command.get_command(context, name))]
     assert all(each.help for each in below)
     assert any("--json" in {option for parameter in each.params for option in parameter.opts} for each in below)
 
