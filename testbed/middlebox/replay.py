@@ -59,7 +59,12 @@ class Replay:
 
     def __init__(self, engine: Engine, inside: Sequence[str] = INSIDE) -> None:
         self._engine = engine
-        self._networks = [ipaddress.ip_network(prefix, strict=False) for prefix in inside]
+        networks = [ipaddress.ip_network(prefix, strict=False) for prefix in inside]
+        #: network and mask by the length of their addresses in bytes
+        self._networks = {
+            size: [(int(n.network_address), int(n.netmask)) for n in networks if n.max_prefixlen == size * 8]
+            for size in (4, 16)
+        }
         self._pairs: dict[bytes, tuple[bool, int]] = {}
         self.frames = self.skipped = self.cut = self.mended = self.back = self.inside = 0
         self.first: float | None = None
@@ -122,10 +127,9 @@ class Replay:
     def _pair(self, addresses: bytes) -> tuple[bool, int]:
         """Return whether the first of two addresses is inside, and what the pair adds to a checksum; remember both."""
         source = addresses[: len(addresses) // 2]
-        inside = False
-        if len(source) in (4, 16):
-            address = ipaddress.ip_address(source)
-            inside = any(address in network for network in self._networks)
+        number, inside = int.from_bytes(source, "big"), False
+        for network, mask in self._networks.get(len(source), ()):
+            inside = inside or number & mask == network
         if len(self._pairs) >= _MOST_PAIRS:
             self._pairs.clear()
         found = self._pairs[addresses] = inside, int.from_bytes(addresses, "big") % 0xFFFF
