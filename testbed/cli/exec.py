@@ -22,11 +22,12 @@ from testbed.errors import InputError, Problem
 @click.option("--node", metavar="N", default="client1", show_default=True, help="Where the command runs.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run directory (captures, events) there.")
+@live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Say on standard error, as JSON, what the censor did.")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD …")
 def command(
     scenario: str | None, policy: str | None, link: str | None, node: str, seed: int, keep: Path | None,
-    as_json: bool, argv: tuple[str, ...],
+    plugins: bool, as_json: bool, argv: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Run CMD in a host behind the censor and leave with its status.
 
@@ -42,7 +43,8 @@ def command(
         raise InputError([Problem(argv[0], "no such program", "install it, or give its path")])
     job = {
         "verb": "exec", "scenario": scenario, "policy": policy, "link": link, "node": node, "seed": seed,
-        "argv": list(argv), "json": as_json, "capture": keep is not None, "cwd": str(Path.cwd()),
+        "argv": list(argv), "json": as_json, "capture": keep is not None, "plugins": plugins,
+        "cwd": str(Path.cwd()),
     }  # fmt: skip
     if keep is not None:
         return live.play(job, live.new_folder(keep, "--keep"))

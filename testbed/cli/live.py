@@ -14,9 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
+
 from testbed.errors import InputError, Problem
 from testbed.net import sandbox
 from testbed.run.directory import RunDirectory
+
+allow_plugins = click.option(
+    "--allow-plugins", "plugins", is_flag=True, help="Run the code that a policy's plug-ins name."
+)
 
 
 def new_folder(path: Path, option: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 import click
 
+from testbed.cli.live import allow_plugins
 from testbed.dpi.engine import Engine
 from testbed.errors import InputError, MachineError, Problem
 from testbed.middlebox.plugins import load_allowed
@@ -33,7 +34,7 @@ UNPARSED = "unparsed"
 @click.option("--seed", type=int, default=1, show_default=True, help="What the censor's chances are drawn from.")
 @click.option("--inside", multiple=True, metavar="PREFIX", help=f"What is inside; default {', '.join(INSIDE)}.")
 @click.option("--injected", type=click.Path(path_type=Path), help="Write the packets the censor would send there.")
-@click.option("--allow-plugins", "plugins", is_flag=True, help="Run the code that the policy's plug-ins name.")
+@allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="The summary on standard error as JSON, too.")
 def command(
     pcap: Path, policy_name: str, seed: int, inside: tuple[str, ...], injected: Path | None, plugins: bool,

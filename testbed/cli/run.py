@@ -30,10 +30,12 @@ _PATIENCE_S = 5.0
 @click.option("--seed", type=int, help="Another seed than the scenario's.")
 @click.option("--capture/--no-capture", default=True, show_default=True, help="Keep pcapng files of each box's sides.")
 @click.option("--dashboard", is_flag=True, help="Serve the live page while the run lasts.")
+@live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
 def command(
-    scenario: str, out: Path, into: Path | None, seed: int | None, capture: bool, dashboard: bool, as_json: bool
-) -> int:
+    scenario: str, out: Path, into: Path | None, seed: int | None, capture: bool, dashboard: bool, plugins: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Play SCENARIO, a shipped name (`testbed list`) or a file.
 
     Exit status: 0 its expectations hold, 1 one failed, 3 the run was not faithful and proves nothing.
@@ -43,9 +45,10 @@ def command(
         directory = RunDirectory.prepared(live.new_folder(into, "--into"))
     else:
         directory = RunDirectory.create(out, loaded.scenario, datetime.datetime.now())
+    chosen_seed = loaded.seed if seed is None else seed
     job = {
         "verb": "run", "scenario": scenario, "seed": seed, "json": as_json, "capture": capture,
-        "cwd": str(Path.cwd()), "command": f"testbed run {scenario} --seed {loaded.seed if seed is None else seed}",
+        "plugins": plugins, "cwd": str(Path.cwd()), "command": f"testbed run {scenario} --seed {chosen_seed}",
     }  # fmt: skip
     if not as_json:
         Console(stderr=True).print(f"run directory: {directory.path}", style="dim", highlight=False)

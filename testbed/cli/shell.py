@@ -15,12 +15,15 @@ from testbed.cli import live
 @click.option("--link", metavar="L", help="Another link than the scenario's; `none` for unshaped.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run directory there.")
+@live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Say the run directory and the nodes as JSON before the prompt.")
-def command(scenario: str, policy: str | None, link: str | None, seed: int, keep: Path | None, as_json: bool) -> int:
+def command(
+    scenario: str, policy: str | None, link: str | None, seed: int, keep: Path | None, plugins: bool, as_json: bool
+) -> int:
     """Bring up SCENARIO's country and open Mininet's prompt: `client1 curl -sS https://turkmen.news/`."""
     job = {
         "verb": "shell", "scenario": scenario, "policy": policy, "link": link, "seed": seed,
-        "json": as_json, "capture": keep is not None, "cwd": str(Path.cwd()),
+        "json": as_json, "capture": keep is not None, "plugins": plugins, "cwd": str(Path.cwd()),
     }  # fmt: skip
     if keep is not None:
         return live.play(job, live.new_folder(keep, "--keep"))

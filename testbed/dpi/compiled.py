@@ -55,11 +55,8 @@ class CompiledPolicy:
 
 def compile_policy(policy: Policy) -> CompiledPolicy:
     """Compile a policy; `InputError` if it asks for plug-ins that the user has not allowed."""
+    check_plugins(policy)
     matches = [match for rule in policy.rules for match in rule.match.walk()]
-    wanted = {match.plugin for match in matches if match.plugin is not None} - set(policy.plugins)
-    if wanted:
-        mend = "read the plug-in, then allow it with --allow-plugins"
-        raise InputError([Problem(policy.policy, f"plug-ins are off: {', '.join(sorted(wanted))}", mend)])
     prints = {name for match in matches for name in match.looks_like}
     plugins = any(match.plugin is not None for match in matches)
     sizes = max((len(match.first_packets.sizes) for match in matches if match.first_packets is not None), default=0)
@@ -73,6 +70,15 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
         probes or any(residual.key in WIDE for residual in residuals), policy.placement == "in-path",
         any(rule.match.by_address for rule in rules), policy.parser.packets_inspected,
     )  # fmt: skip
+
+
+def check_plugins(policy: Policy) -> None:
+    """Raise `InputError` if a policy asks for plug-ins that are not loaded."""
+    matches = [match for rule in policy.rules for match in rule.match.walk()]
+    wanted = {match.plugin for match in matches if match.plugin is not None} - set(policy.plugins)
+    if wanted:
+        mend = "read the plug-in, then allow it with --allow-plugins"
+        raise InputError([Problem(policy.policy, f"plug-ins are off: {', '.join(sorted(wanted))}", mend)])
 
 
 def _compile(rule: Rule, policy: Policy) -> CompiledRule:

@@ -21,8 +21,9 @@ from testbed import control
 from testbed.dpi.byhand import pattern_for, with_blocked
 from testbed.dpi.decision import Decision, Injection, Note, Offload, Side, Verdict
 from testbed.dpi.engine import Engine
-from testbed.dpi.policy import Policy, load_policy
-from testbed.middlebox import kernel, ledger, nfqueue
+from testbed.dpi.policy import Policy
+from testbed.middlebox import kernel, ledger, nfqueue, prober
+from testbed.middlebox.plugins import load_allowed
 
 _BATCH = 32
 _LONGEST_WAIT_S = 0.5
@@ -47,6 +48,8 @@ class BoxConfig:
     ipv6: bool = False
     kernel_rules: bool = True
     """Let the kernel decide what it can; without, every packet is judged by the engine, for comparison."""
+    plugins: bool = False
+    """Run the code that the policy's plug-ins name."""
 
 
 @dataclass(order=True, slots=True)
@@ -65,7 +68,7 @@ class LiveBox:
         self._generation = 1
         self._disabled: set[str] = set()
         self._blocked: dict[str, None] = {}
-        self._policy = load_policy(config.policy, config.groups)
+        self._policy = load_allowed(config.policy, config.groups, plugins=config.plugins)
         self.engine = Engine(self._policy, seed=config.seed)
         self._events: IO[str] = Path(config.events).open("a", encoding="utf-8")  # noqa: SIM115 - closed in close()
         self._inside = socket.if_nametoindex(config.inside_if)
@@ -74,6 +77,7 @@ class LiveBox:
         self._raw = {4: _raw_socket(socket.AF_INET)}
         if config.ipv6:
             self._raw[6] = _raw_socket(socket.AF_INET6)
+        self._prober = prober.Prober()
         self._later: list[_Later] = []
         self._order = 0
         self._worst_lag_s = 0.0
@@ -98,18 +102,20 @@ class LiveBox:
         """Serve until told to stop."""
         descriptors = [self._queue.fileno(), self._control.fileno()]
         while self._running:
+            reading, writing = self._prober.sockets()
             # select() and not poll(): its timeout is in microseconds, theirs is rounded up to a millisecond
-            ready = select.select(descriptors, (), (), self._wait_s())[0]
+            ready, writable, _ = select.select([*descriptors, *reading], writing, (), self._wait_s())
             if descriptors[0] in ready:
                 self._drain()
             if descriptors[1] in ready:
                 self._control.accept_ready()
+            self._probe({*ready, *writable})
             self._send_due()
             self._tally()
 
     def _wait_s(self) -> float:
-        timer = self.engine.next_timer()
-        due = [*(item.due for item in self._later[:1]), *([] if timer is None else [timer])]
+        timers = (self.engine.next_timer(), self._prober.next_due())
+        due = [*(item.due for item in self._later[:1]), *(timer for timer in timers if timer is not None)]
         return min(_LONGEST_WAIT_S, max(0.0, min(due) - self.now())) if due else _LONGEST_WAIT_S
 
     def stop(self) -> None:
@@ -133,6 +139,8 @@ class LiveBox:
         decision = self.engine.receive(queued.raw, side, now)
         for injection in decision.injections:
             self._inject(injection, now)
+        for probe in decision.probes:
+            self._prober.start(probe, now)
         if decision.verdict in (Verdict.DROP, Verdict.THROTTLE):
             if decision.offload is Offload.DROP:
                 self._queue.accept(queued.id, self._marks.dropped)
@@ -145,6 +153,14 @@ class LiveBox:
         if decision.notes:
             self._record(decision, queued.raw, now)
         self._note_lag(queued)
+
+    def _probe(self, ready: set[int]) -> None:
+        """Go on with the probes under way, and tell the engine what those that are over saw."""
+        now = self.now()
+        for seen in self._prober.step(ready, now):
+            note = self.engine.probed(seen.probe, connected=seen.connected, answer=seen.answer, now=now)
+            if note is not None:
+                self._record(Decision(notes=(note,)), b"", now)
 
     def _note_lag(self, queued: nfqueue.Queued) -> None:
         """Note how long a packet was here: from the wire to its verdict."""
@@ -220,7 +236,7 @@ class LiveBox:
             self.config = replace(self.config, t0=float(request["t0"]), epoch=float(request["epoch"]))
             return {"ok": True}
         if operation == "policy":
-            self._policy = load_policy(request["policy"], self.config.groups)
+            self._policy = load_allowed(request["policy"], self.config.groups, plugins=self.config.plugins)
             self._disabled = set()
         elif operation == "rule":
             if request["rule"] not in self._policy.rule_names:
@@ -259,6 +275,7 @@ class LiveBox:
         """Let go of sockets and files."""
         self._tally(force=True)
         self._ledger.close()
+        self._prober.close()
         self._queue.close()
         self._control.close()
         self._events.close()

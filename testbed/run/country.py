@@ -49,6 +49,7 @@ class CountrySpec:
     policies: Mapping[str, str]
     seed: int
     capture: bool = True
+    plugins: bool = False
 
 
 @dataclass(slots=True)
@@ -169,7 +170,7 @@ class Country:
             "groups": {name: list(values) for name, values in self.spec.plan.groups.items()},
             "seed": self.spec.seed, "events": str(self.directory.box_events(box)),
             "control": str(self.directory.control(box)), "epoch": self.clock.epoch, "t0": self.clock.t0,
-            "ipv6": self.spec.plan.ipv6,
+            "ipv6": self.spec.plan.ipv6, "plugins": self.spec.plugins,
         }  # fmt: skip
         return self._start_module("testbed.middlebox.box", box, box, config)
 

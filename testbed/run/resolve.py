@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from testbed.dpi.policy import load_policy
+from testbed.dpi.compiled import check_plugins
 from testbed.link.load import load_link
 from testbed.link.spec import LinkSpec
+from testbed.middlebox.plugins import load_allowed
 from testbed.run.country import CountrySpec
 from testbed.run.directory import RunDirectory
 from testbed.scenario.spec import Scenario
@@ -30,7 +31,7 @@ def country_spec(scenario: Scenario, directory: RunDirectory, job: Mapping[str, 
         for box, policy in scenario.box_policies.items()
     }
     for policy in policies.values():
-        load_policy(policy, topology.groups)
+        check_plugins(load_allowed(policy, topology.groups, plugins=bool(job.get("plugins"))))
     link: LinkSpec | None = load_link(job["link"]) if job.get("link") else scenario.link_spec
     seed = scenario.seed if job.get("seed") is None else job["seed"]
-    return CountrySpec(topology, link, policies, seed, capture=job["capture"])
+    return CountrySpec(topology, link, policies, seed, capture=job["capture"], plugins=bool(job.get("plugins")))
