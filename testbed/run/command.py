@@ -18,7 +18,7 @@ from testbed.run.directory import read_lines
 from testbed.scenario.spec import Scenario
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
-_LOOK_S, _SECOND_INTERRUPT_S = 0.5, 0.15
+_LOOK_S, _SECOND_INTERRUPT_S = 0.5, 0.4
 
 
 def execute(country: Country, scenario: Scenario, job: Mapping[str, Any]) -> int:
