@@ -2,10 +2,11 @@
 
     forward, before the queue                        the queue                    postrouting
     fragment ─────────────────────────────────────▶  the engine says:             mark PASSED: the flow joins `passed`
-    flow in `passed`: mark SKIP, past the queue        PASS, mark PASSED            mark DROPPED: it joins `dropped`,
+    flow in `passed`: past the queue                   PASS, mark PASSED            mark DROPPED: it joins `dropped`,
     address or port rule: counted, dropped             DROP, mark DROPPED              and the packet ends here
     flow in `dropped`: counted, dropped
     SYN: its flow leaves the sets ────────────────▶
+    everything else, mark QUEUE ──────────────────▶
 
 There is no conntrack in a box: it would join fragments before the censor sees them. A decided flow is an element of a
 set, keyed by its inner and outer end, that the kernel itself adds from the mark of the verdict. It leaves the set when
@@ -15,8 +16,8 @@ Rules that need nothing but addresses and ports (`Policy.kernel_sets`) become se
 about the contacted host's port, and the kernel must take the packet that it sees first for the contacting one, as the
 engine does: it remembers in `known` the flows whose first packet came *from* such a port.
 
-A change of policy is one transaction that replaces everything here at once; the queue stays as it is, so that no packet
-slips by or is lost. Only a flow whose client itself uses a listed port is then judged as if it were new.
+A change of policy is one transaction that replaces everything here at once, but for the hooks: no packet slips by or is
+lost. Only a flow whose client itself uses a listed port is then judged as if it were new.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ QUEUE = 0
 TABLE = "testbed"
 PASSED, DROPPED = "passed", "dropped"
 """The names of the counters of packets that the kernel decided because their flow was decided before."""
-_PASS, _DROP, _SKIP = 0x10000, 0x20000, 0x40000
+_PASS, _DROP, _QUEUE = 0x10000, 0x20000, 0x40000
 _MOST_FLOWS = 1_000_000
 _KNOWN = "known"
 
@@ -80,7 +81,7 @@ def queue_rules() -> str:
         [
             "*mangle",
             ":FORWARD ACCEPT [0:0]",
-            f"-A FORWARD -m mark ! --mark {_SKIP:#x} -j NFQUEUE --queue-num {QUEUE}",
+            f"-A FORWARD -m mark --mark {_QUEUE:#x} -j NFQUEUE --queue-num {QUEUE}",
             "COMMIT",
             "",
         ]
@@ -88,22 +89,27 @@ def queue_rules() -> str:
 
 
 def start_queueing(*, ipv6: bool) -> None:
-    """Send every forwarded packet that is not marked as decided to the queue."""
+    """Send every forwarded packet that `install`'s rules left undecided to the queue."""
     for program in ("iptables-restore", *(["ip6tables-restore"] if ipv6 else [])):
         proc.run([program, "-w", "5"], input=queue_rules())
 
 
-def install(marks: Marks, sets: Sequence[KernelSet], inside: str, *, ipv6: bool) -> None:
-    """Put a policy's rules in place in one step, all decided flows forgotten. `inside`: the inner interface.
+class Rules:
+    """The rules of one box: `replace` puts those of a policy in place of those before, all decided flows forgotten."""
 
-    `MachineError` if this kernel's nftables lacks something.
-    """
-    try:
-        proc.run(["nft", "-f", "-"], input=ruleset(marks, sets, inside, ipv6=ipv6), timeout_s=30)
-    except proc.CommandError as error:
-        raise MachineError(
-            f"the kernel refuses the box's rules: {error}", "`testbed doctor` tries what it needs"
-        ) from None
+    def __init__(self, inside: str, *, ipv6: bool) -> None:
+        self._inside, self._ipv6 = inside, ipv6
+        self._before: Sequence[KernelSet] | None = None
+
+    def replace(self, marks: Marks, sets: Sequence[KernelSet]) -> None:
+        """Change the rules in one step; `MachineError` if this kernel's nftables lacks something."""
+        text = ruleset(marks, sets, self._inside, ipv6=self._ipv6, before=self._before)
+        try:
+            proc.run(["nft", "-f", "-"], input=text, timeout_s=30)
+        except proc.CommandError as error:
+            mend = "`testbed doctor` tries what it needs"
+            raise MachineError(f"the kernel refuses the box's rules: {error}", mend) from None
+        self._before = sets
 
 
 def counter_name(index: int) -> str:
@@ -111,32 +117,56 @@ def counter_name(index: int) -> str:
     return f"rule{index}"
 
 
-def ruleset(marks: Marks, sets: Sequence[KernelSet], inside: str, *, ipv6: bool) -> str:
-    """Return the tables, one for each family, as `nft -f` reads them.
+def ruleset(
+    marks: Marks, sets: Sequence[KernelSet], inside: str, *, ipv6: bool, before: Sequence[KernelSet] | None = None
+) -> str:
+    """Return the tables, one for each family, as `nft -f` reads them; `before`: the sets that stand in them now.
 
     A packet of a passed flow is the most frequent one by far, so it meets as few expressions as can be: each costs
     some ten nanoseconds, a forwarded packet some two thousand.
     """
-    return "".join(_table(version, marks, sets, inside) for version in ((4, 6) if ipv6 else (4,)))
+    return "".join(_table(version, marks, sets, inside, before) for version in ((4, 6) if ipv6 else (4,)))
 
 
-def _table(version: int, marks: Marks, sets: Sequence[KernelSet], inside: str) -> str:
+def _table(
+    version: int, marks: Marks, sets: Sequence[KernelSet], inside: str, before: Sequence[KernelSet] | None
+) -> str:
+    """Return one family's table.
+
+    The two chains at the hooks are never deleted: when any hook of a namespace goes, the kernel throws away every packet
+    that waits in a queue (`nf_queue_nf_hook_drop`).
+    """
     name = f"{_FAMILIES[version].family} {TABLE}"
     ways = _Way(version, from_inside=True), _Way(version, from_inside=False)
     parts = [
-        *(_flow_set(name, version) for name in (PASSED, DROPPED, _KNOWN)),
+        *(_flow_set(flows, version) for flows in (PASSED, DROPPED, _KNOWN)),
         *(text for index, item in enumerate(sets) for text in _prefix_set(index, item, version)),
-        *(f"counter {name} {{ }}" for name in (PASSED, DROPPED, *map(counter_name, range(len(sets))))),
+        *(f"counter {counter} {{ }}" for counter in (PASSED, DROPPED, *map(counter_name, range(len(sets))))),
         *(_block(f"chain passed_{way.name}", _passed(way)) for way in ways),
         *(_block(f"chain cross_{way.name}", _crossing(way, sets)) for way in ways),
         *(_block(f"chain learn_{way.name}", _learning(way, marks)) for way in ways),
-        _block("chain forward", ["type filter hook forward priority -160; policy accept;",  # just before the queue
-                                 f'iif "{inside}" goto cross_in', "goto cross_out"]),
-        _block("chain postrouting", ["type filter hook postrouting priority 300; policy accept;",
-                                     f"meta mark {_SKIP:#x} accept", f'oif "{inside}" goto learn_out',
-                                     "goto learn_in"]),
+        # marking is dear (a fifth of a microsecond), so the undecided are marked, who go to Python anyway
+        _block("chain forward", [f'iif "{inside}" jump cross_in', f'iif != "{inside}" jump cross_out',
+                                 f"meta mark set {_QUEUE:#x}"]),
+        _block("chain postrouting", ["meta mark 0 accept", f'oif "{inside}" goto learn_out', "goto learn_in"]),
     ]  # fmt: skip
-    return f"add table {name}\ndelete table {name}\n{_block(f'table {name}', parts)}\n"
+    lines = [
+        f"add table {name}",
+        f"add chain {name} forward {{ type filter hook forward priority -160; policy accept; }}",  # before the queue
+        f"add chain {name} postrouting {{ type filter hook postrouting priority 300; policy accept; }}",
+        f"flush table {name}",
+        *(f"delete {kind} {name} {thing}" for kind, thing in ([] if before is None else _contents(version, before))),
+        _block(f"table {name}", parts),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _contents(version: int, sets: Sequence[KernelSet]) -> Iterator[tuple[str, str]]:
+    """Yield what `_table` makes besides the hooks, in the order in which it can be deleted once the rules are gone."""
+    yield from (("chain", f"{chain}_{way}") for chain in ("passed", "cross", "learn") for way in ("in", "out"))
+    yield from (("set", flows) for flows in (PASSED, DROPPED, _KNOWN))
+    yield from (("set", f"prefixes{n}") for n, item in enumerate(sets) if _of_version(item.prefixes, version))
+    yield from (("counter", name) for name in (PASSED, DROPPED, *map(counter_name, range(len(sets)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +205,7 @@ def _passed(way: _Way) -> list[str]:
     return [
         f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} return",  # SYN without ACK; a datagram may look so
         f"{kept}update @{PASSED} {{ {way.key} }}",
-        f"counter name {PASSED} meta mark set {_SKIP:#x} accept",
+        f"counter name {PASSED} accept",
     ]
 
 

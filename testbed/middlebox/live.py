@@ -82,6 +82,7 @@ class LiveBox:
         self._order = 0
         self._worst_lag_s = 0.0
         self._late = 0
+        self._rules = kernel.Rules(config.inside_if, ipv6=config.ipv6)
         self._ledger = ledger.Ledger(kernel.TABLE)
         self._tally_at = 0.0
         self._running = True
@@ -91,7 +92,7 @@ class LiveBox:
     def _install(self) -> None:
         self._marks = kernel.Marks(self._generation)
         sets = self.engine.policy.kernel_sets() if self.config.kernel_rules else ()
-        kernel.install(self._marks, sets, self.config.inside_if, ipv6=self.config.ipv6)
+        self._rules.replace(self._marks, sets)
         self._ledger.begin([item.rule for item in sets])
 
     def now(self) -> float:

@@ -24,7 +24,7 @@ from tests.live.line import CLIENT, SERVER, SERVER6, Line
 
 _CLONE_NEWNET = 0x40000000
 _ETHER = {4: 0x0800, 6: 0x86DD}
-_FLOOD_PORT, _PER_SECOND, _RELOADS = 9, 1500, 20
+_FLOOD_PORT, _PER_SECOND, _FLOWS, _RELOADS = 9, 2000, 500, 20
 _SELF = [sys.executable, "-m", "tests.live.kernel_inside"]
 
 
@@ -139,7 +139,7 @@ def reloading(line: Line, folder: Path) -> dict[str, Any]:
 
 
 def send() -> None:
-    """Send numbered datagrams until told to stop; print how many."""
+    """Send numbered datagrams of many flows, so that most stay undecided, until told to stop; print how many."""
     running = True
 
     def stop(number: int, frame: object) -> None:
@@ -147,16 +147,17 @@ def send() -> None:
         running = False
 
     signal.signal(signal.SIGTERM, stop)
-    peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    peer.connect((SERVER, _FLOOD_PORT))
+    peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_FLOWS)]
+    for peer in peers:
+        peer.connect((SERVER, _FLOOD_PORT))
     sent, begun = 0, time.monotonic()
     while running:
         while sent < (time.monotonic() - begun) * _PER_SECOND:
-            peer.send(b"%d" % sent)
+            peers[sent % _FLOWS].send(b"%d" % sent)
             sent += 1
         time.sleep(0.001)
     time.sleep(0.5)
-    peer.send(b"end")
+    peers[0].send(b"end")
     print(sent, flush=True)
 
 

@@ -38,7 +38,8 @@ def test_kernel_and_engine_agree_on_addresses_and_ports(seen: dict[str, Any]) ->
     assert differ == []
     came = dict(zip(names, found["kernel"], strict=True))
     assert not came["v4 out udp to 3478"]
-    assert not came["v6 in udp to 5010"]
+    assert came["v6 in udp to 5010"], "it comes from that port: the host it contacts is another"
+    assert not came["v6 udp 6001-3478 from outside"]
     assert came["v4 out tcp to 3478"]
     assert not came["v6 out tcp 80 block 1"]
     assert came["v6 out tcp 443 block 1"]
@@ -80,7 +81,7 @@ def test_no_packet_is_lost_while_the_policy_changes(seen: dict[str, Any]) -> Non
     assert len(found["policies"]) == 20
     assert found["stats"]["queue_drops"] == 0
     assert found["stats"]["kernel"]["passed"] > 0, "under `open` the flow is decided"
-    assert found["stats"]["packets"] > 0
+    assert found["stats"]["packets"] > found["sent"] / 4, "under `tm-2022` it is not"
 
 
 def test_overload_is_counted_and_makes_a_run_invalid(seen: dict[str, Any]) -> None:

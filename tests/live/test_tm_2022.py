@@ -37,8 +37,9 @@ def test_curl_gets_exactly_one_bare_rst_with_the_injectors_fingerprint(
 ) -> None:
     done = testbed(
         "exec", *UNSHAPED, "--policy", "tm-2022", "--keep", "out", "--", "sh", "-c",
-        f"tcpdump -i client1-eth0 -w {tmp_path}/c.pcap -U 2>/dev/null & sleep 1; "
-        f"curl -sS --resolve twitter.com:{port}:198.19.3.4 {scheme}://twitter.com/; echo $?; sleep 0.5; kill %1",
+        f"tcpdump -i client1-eth0 -w {tmp_path}/c.pcap -U --immediate-mode 2>/dev/null & T=$!; sleep 1; "
+        f"curl -sS --resolve twitter.com:{port}:198.19.3.4 {scheme}://twitter.com/; echo $?; sleep 0.5; "
+        "kill $T; wait $T",
     )  # fmt: skip
     assert done.stdout.split()[0] == str(status), done.stderr
     fields = ["ip.id", "ip.ttl", "ip.flags.df", "ip.len", "tcp.flags", "tcp.window_size_value"]
