@@ -26,7 +26,7 @@ from testbed.middlebox import kernel, nfqueue
 from tests.live.line import SERVER, Line, end, enter
 
 SECONDS = 1.5
-#: `tm-2022` looks at 16 data packets of a flow; after those the kernel has it
+#: `tm-2022` looks at 16 data packets of a flow; from then on the kernel has it
 POLICY = "tm-2022"
 
 
@@ -71,14 +71,13 @@ def serve() -> None:
 
 
 def flood() -> None:
-    """Send small datagrams of 64 flows without pause."""
-    peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
-    for peer in peers:
-        peer.connect((SERVER, 9))
+    """Send small datagrams without pause, to so many addresses that the box looks at every one of them."""
+    peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    addresses = [(f"198.18.{third}.{last}", 9) for third in range(1, 241) for last in range(1, 251)]
     until = time.monotonic() + SECONDS + 1.0
     while time.monotonic() < until:
-        for peer in peers:
-            peer.send(b"undecided payload of a datagram.")
+        for address in addresses[:20_000]:
+            peer.sendto(b"undecided payload of a datagram.", address)
 
 
 def connect() -> None:

@@ -133,8 +133,8 @@ def _table(
 ) -> str:
     """Return one family's table.
 
-    The two chains at the hooks are never deleted: when any hook of a namespace goes, the kernel throws away every packet
-    that waits in a queue (`nf_queue_nf_hook_drop`).
+    The two chains at the hooks are never deleted: when any hook of a namespace goes, the kernel throws away every
+    packet that waits in a queue (`nf_queue_nf_hook_drop`).
     """
     name = f"{_FAMILIES[version].family} {TABLE}"
     ways = _Way(version, from_inside=True), _Way(version, from_inside=False)

@@ -12,14 +12,14 @@ import json
 import select
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 from testbed import control
 from testbed.dpi.byhand import pattern_for, with_blocked
-from testbed.dpi.decision import Decision, Injection, Note, Offload, Side, Verdict
+from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy
 from testbed.middlebox import kernel, ledger, nfqueue, prober
@@ -125,19 +125,25 @@ class LiveBox:
 
     def _drain(self) -> None:
         """Judge what waits, at most a batch of it, and hand the verdicts over together."""
-        packets: list[nfqueue.Queued] = []
+        arrivals: list[float] = []
         for _ in range(_BATCH):
             packets = self._queue.receive()
             if not packets:
                 break
             for queued in packets:
                 self._judge(queued)
+                arrivals.append(queued.arrived)
         self._queue.flush()
+        if arrivals:
+            self._note_lag(arrivals)
 
     def _judge(self, queued: nfqueue.Queued) -> None:
         side = Side.INSIDE if queued.in_interface == self._inside else Side.OUTSIDE
         now = self.now()
         decision = self.engine.receive(queued.raw, side, now)
+        if decision is PASSED:
+            self._queue.accept(queued.id)
+            return
         for injection in decision.injections:
             self._inject(injection, now)
         for probe in decision.probes:
@@ -153,7 +159,6 @@ class LiveBox:
             self._queue.accept(queued.id, self._marks.passed if decision.offload is Offload.PASS else 0)
         if decision.notes:
             self._record(decision, queued.raw, now)
-        self._note_lag(queued)
 
     def _probe(self, ready: set[int]) -> None:
         """Go on with the probes under way, and tell the engine what those that are over saw."""
@@ -163,14 +168,14 @@ class LiveBox:
             if note is not None:
                 self._record(Decision(notes=(note,)), b"", now)
 
-    def _note_lag(self, queued: nfqueue.Queued) -> None:
-        """Note how long a packet was here: from the wire to its verdict."""
-        if queued.arrived:
-            lag_s = time.time() - queued.arrived
-            if lag_s > self._worst_lag_s:
-                self._worst_lag_s = lag_s
-            if lag_s > _LATE_S:
-                self._late += 1
+    def _note_lag(self, arrivals: Sequence[float]) -> None:
+        """Note how long the packets of a batch were here, from the wire to their verdict; 0: the kernel didn't say."""
+        now = time.time()
+        lag_s = now - arrivals[0] if arrivals[0] else 0.0  # the first came first
+        if lag_s > self._worst_lag_s:
+            self._worst_lag_s = lag_s
+        if lag_s > _LATE_S:
+            self._late += sum(0 < arrived < now - _LATE_S for arrived in arrivals)
 
     def _push(self, due: float, *, packet_id: int = 0, injection: Injection | None = None) -> None:
         self._order += 1

@@ -66,6 +66,7 @@ class Queue:
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
         self._verdicts: list[bytes] = []
+        self._accepting, self._dropping = self._all_but_id(_NF_ACCEPT), self._all_but_id(_NF_DROP)
 
     def _configure(self, attributes: bytes) -> None:
         self._send(_CONFIG, attributes, _REQUEST | _ACK)
@@ -118,6 +119,9 @@ class Queue:
 
     def accept(self, packet_id: int, mark: int = 0, *, raw: bytes | None = None) -> None:
         """Let a packet go on at the next `flush`, with a mark for the kernel's rules; `raw` replaces its IP bytes."""
+        if not mark and raw is None:
+            self._verdicts.append(self._accepting + _NUMBER.pack(packet_id))
+            return
         attributes = _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_ACCEPT, packet_id))
         if mark:
             attributes += _attribute(_ATTR_MARK, _NUMBER.pack(mark))
@@ -127,8 +131,11 @@ class Queue:
 
     def drop(self, packet_id: int) -> None:
         """End a packet, at the next `flush`."""
-        attributes = _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_DROP, packet_id))
-        self._verdicts.append(self._message(_VERDICT, attributes))
+        self._verdicts.append(self._dropping + _NUMBER.pack(packet_id))
+
+    def _all_but_id(self, verdict: int) -> bytes:
+        """Return a verdict's message up to the packet's id, which is its end."""
+        return self._message(_VERDICT, _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(verdict, 0)))[:-4]
 
     def flush(self) -> None:
         """Hand the verdicts to the kernel, all in one call."""
