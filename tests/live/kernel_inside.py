@@ -125,7 +125,7 @@ def reloading(line: Line, folder: Path) -> dict[str, Any]:
     """Change the policy again and again while numbered datagrams flow."""
     box = line.box("tm-2022", "reload")
     receiver = line.start("server", [*_SELF, "receive"])
-    sender = line.start("client", [*_SELF, "send"], ready=False)
+    sender = line.start("client", [*_SELF, "send"])
     for number in range(_RELOADS):
         box.ask(op="policy", policy=("open", "tm-2022")[number % 2])
         time.sleep(0.1)
@@ -150,6 +150,7 @@ def send() -> None:
     peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_FLOWS)]
     for peer in peers:
         peer.connect((SERVER, _FLOOD_PORT))
+    print("ready", flush=True)
     sent, begun = 0, time.monotonic()
     while running:
         while sent < (time.monotonic() - begun) * _PER_SECOND:
