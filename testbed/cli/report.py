@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.errors import InputError, Problem
-from testbed.report import compare, html, junit, plots, text
+from testbed.report import compare, html, junit, matrix, plots, text
 from testbed.report.tables import Run, load_run
 
 FORMS = ("text", "json", "junit", "html")
@@ -18,7 +18,7 @@ _STYLES = {"worse": "red", "better": "green", "changed": "yellow"}
 
 
 @click.command("report", short_help="A run's result as text, JSON, JUnit or HTML; two runs compared.")
-@click.argument("run", required=False)
+@click.argument("run", nargs=-1)
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
@@ -27,22 +27,25 @@ _STYLES = {"worse": "red", "better": "green", "changed": "yellow"}
 @click.option("--tolerance", type=click.FloatRange(0, 1), default=compare.TOLERANCE, show_default=True,
               help="How far a figure may move before --compare shows it, as a share.")  # fmt: skip
 def command(
-    run: str | None, form: str, as_json: bool, output: Path | None, two: tuple[str, str] | None, tolerance: float
+    run: tuple[str, ...], form: str, as_json: bool, output: Path | None, two: tuple[str, str] | None, tolerance: float
 ) -> int:
-    """Print the result of the run whose directory is RUN, or compare two runs.
+    """Print the result of the run whose directory is RUN, of several runs as a matrix, or compare two runs.
 
     Exit status with --compare: 0 B is no worse than A, 1 it is worse, 3 one of them proves nothing.
     """
     if two is not None:
-        if run is not None or output is not None:
+        if run or output is not None:
             raise click.UsageError("--compare takes its two runs and nothing else")
         return _compare(load_run(two[0]), load_run(two[1]), tolerance, as_json or form == "json")
-    if run is None:
+    if not run:
         raise click.UsageError("name the run's directory, or give --compare A B")
-    loaded = load_run(run)
+    form = "json" if as_json else form
+    if len(run) > 1:
+        return _matrix([load_run(each) for each in run], form, output)
+    loaded = load_run(run[0])
     if output is not None:
         _write(loaded, output)
-    elif as_json or form == "json":
+    elif form == "json":
         print(json.dumps(loaded.result, indent=1, ensure_ascii=False))
     elif form == "junit":
         print(junit.render(loaded.result), end="")
@@ -53,11 +56,33 @@ def command(
     return 0
 
 
-def _write(run: Run, folder: Path) -> None:
+def _matrix(runs: list[Run], form: str, output: Path | None) -> int:
+    if output is not None:
+        _make(output)
+        page, data = output / "matrix.html", output / "matrix.csv"
+        page.write_text(matrix.render_html(runs, output.resolve()), encoding="utf-8")
+        matrix.write_csv(runs, data)
+        print(page, data, sep="\n")
+    elif form == "json":
+        print(json.dumps([run.result for run in runs], indent=1, ensure_ascii=False))
+    elif form == "junit":
+        print(junit.render_many([run.result for run in runs]), end="")
+    elif form == "html":
+        print(matrix.render_html(runs))
+    else:
+        Console().print(matrix.render_text(runs))
+    return 0
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError([Problem(str(folder), f"can't be made: {error.strerror}", "give another place")]) from None
+
+
+def _write(run: Run, folder: Path) -> None:
+    _make(folder)
     written = [folder / "report.html"]
     written[0].write_text(html.render(run), encoding="utf-8")
     for table in run.tables:

@@ -5,13 +5,24 @@ An invalid run has an *error* beside its cases: it proves nothing, so it must ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 
 def render(result: Mapping[str, Any]) -> str:
     """Return the XML text."""
+    return _written(_suite(result))
+
+
+def render_many(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the XML text of several runs, each a suite."""
+    suites = ElementTree.Element("testsuites")
+    suites.extend(_suite(result) for result in results)
+    return _written(suites)
+
+
+def _suite(result: Mapping[str, Any]) -> ElementTree.Element:
     cases = result["expectations"]
     invalid = result["status"] in ("invalid", "interrupted")
     suite = ElementTree.Element(
@@ -35,5 +46,9 @@ def render(result: Mapping[str, Any]) -> str:
     if invalid:
         element = ElementTree.SubElement(suite, "testcase", classname=str(result["scenario"]), name="the run is valid")
         ElementTree.SubElement(element, "error", message="; ".join(result["why"]) or str(result["status"]))
-    ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+    return suite
+
+
+def _written(root: ElementTree.Element) -> str:
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"

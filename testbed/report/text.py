@@ -11,7 +11,7 @@ from rich.text import Text
 
 Result = Mapping[str, Any]
 _STYLES = {"ok": "green", "slow": "yellow", "blocked": "red", "-": "dim"}
-_STATUS_STYLES = {"passed": "bold green", "failed": "bold red", "invalid": "bold magenta", "interrupted": "bold yellow"}
+STATUS_STYLES = {"passed": "bold green", "failed": "bold red", "invalid": "bold magenta", "interrupted": "bold yellow"}
 #: The figure that tells most about each kind of app, and its unit.
 HEADLINE_KPIS = {
     "delivery_s": "s", "mos": "MOS", "load_s": "s", "goodput_bps": "bit/s", "startup_s": "s", "resolve_s": "s",
@@ -66,7 +66,7 @@ def render(result: Result) -> RenderableType:
     parts.append(Text(f"link: {_fidelity(result['fidelity'])}"))
     held = sum(bool(item["holds"]) for item in result["expectations"])
     status = result["status"]
-    outcome = Text(f"{status}: ", style=_STATUS_STYLES[status])
+    outcome = Text(f"{status}: ", style=STATUS_STYLES[status])
     parts.append(outcome + Text(f"{held} of {len(result['expectations'])} expectations hold", style="default"))
     parts.extend(Text(f"  {why}", style="magenta") for why in result["why"])
     return Group(*parts)
