@@ -68,8 +68,10 @@ class Hub:
     async def watch(self) -> None:
         """Look at the run until cancelled."""
         while True:
+            # not wait_for: up to Python 3.11 it swallows a cancellation that comes together with the event
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._soon.wait()
             self._soon.clear()
             await self._look()
 
@@ -118,7 +120,8 @@ class Hub:
             yield b"retry: 1000\n\n" + _event("snapshot", self.snapshot())
             while True:
                 try:
-                    event = await asyncio.wait_for(queue.get(), _QUIET_S)
+                    async with asyncio.timeout(_QUIET_S):
+                        event = await queue.get()
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue

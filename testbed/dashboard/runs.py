@@ -66,7 +66,8 @@ class Runs:
             return
         process.send_signal(signal.SIGINT)
         try:
-            await asyncio.wait_for(process.wait(), _PATIENCE_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -242,6 +242,20 @@ def test_a_stream_is_a_snapshot_and_then_changes(fake: FakeRun) -> None:
     assert [one["evidence"]["sni"] for one in told] == ["site7.example"]
 
 
+def test_watching_ends_when_it_is_told_to_even_as_something_changes() -> None:
+    async def cancel_in_the_same_turn() -> None:
+        hub = Hub()
+        watching = asyncio.create_task(hub.watch())
+        await asyncio.sleep(0.01)
+        hub.look_soon()
+        await asyncio.sleep(0)  # the event is there, the watcher has not run yet
+        watching.cancel()
+        done, _ = await asyncio.wait([watching], timeout=2)
+        assert done
+
+    asyncio.run(cancel_in_the_same_turn())
+
+
 def test_a_browser_that_sleeps_gets_a_snapshot_again(fake: FakeRun) -> None:
     async def look() -> list[str]:
         hub = Hub()
