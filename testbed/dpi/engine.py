@@ -113,7 +113,7 @@ class Engine:
                 flow = self._udp_flow(raw[12:24])
             if flow is not None and flow.settled is not None and now - flow.last_seen <= IDLE_S:
                 settled = flow.settled
-                if not self._wide or not self._acts.blocks.by_kind:
+                if not self._wide or not self._acts.blocks.any_armed:
                     flow.last_seen = now
                     if settled is FORGOTTEN:
                         self._acts.dropped += 1
@@ -148,7 +148,7 @@ class Engine:
         if compiled.counts_volume:
             self._volumes.count(sight)
         proto = sight.proto
-        if acts.blocks.by_kind:
+        if acts.blocks.any_armed:
             found = acts.blocks.find(proto, sight.key, sight.now)
             if found is not None:
                 decision = acts.residual(found[0], sight, found[1])

@@ -57,27 +57,33 @@ def _two(key: bytes) -> bytes:
 
 
 _KEYS: dict[str, Callable[[bytes], bytes]] = {
-    "4-tuple": lambda key: key, "3-tuple": _three, "2-tuple": _two,
-    "server": lambda key: _halves(key)[1], "client": lambda key: _halves(key)[0],
+    "3-tuple": _three, "2-tuple": _two, "server": lambda key: _halves(key)[1], "client": lambda key: _halves(key)[0],
 }  # fmt: skip
-WIDE = frozenset((*_KEYS, "sources")) - {"4-tuple"}
+WIDE = frozenset((*_KEYS, "sources"))
 
 
 class ResidualBlocks:
     """All running blocks, by what they are remembered by. Keys are those of the client's packets (see `flow`)."""
 
     def __init__(self) -> None:
-        self.by_kind: dict[str, dict[tuple[int, bytes], Block]] = {}
-        """Kind of key → key → block; empty while no block runs."""
+        self.any_armed = False
+        """Some block may run: the engine asks this for every packet."""
+        self._exact: dict[tuple[int, bytes], Block] = {}
+        """Those on a 4-tuple, under the keys of both directions: one look-up finds them."""
+        self._wide: dict[str, dict[tuple[int, bytes], Block]] = {}
         self._armed = 0
 
     def arm(self, rule: Rule, spec: Residual, proto: int, client_key: bytes, now: float, lasts: float) -> None:
         """Start a block for a flow; `sources` is one on each address."""
-        for kind in ("client", "server") if spec.key == "sources" else (spec.key,):
-            blocks = self.by_kind.setdefault(kind, {})
-            about = 0 if kind in ("server", "client", "2-tuple") else proto
-            sender = kind if spec.key == "sources" else spec.sender
-            blocks[about, _KEYS[kind](client_key)] = Block(rule, spec, now + lasts, lasts, client_key, sender)
+        self.any_armed = True
+        if spec.key == "4-tuple":
+            block = Block(rule, spec, now + lasts, lasts, client_key, spec.sender)
+            self._exact[proto, client_key] = self._exact[proto, mirrored(client_key)] = block
+        else:
+            for kind in ("client", "server") if spec.key == "sources" else (spec.key,):
+                sender = kind if spec.key == "sources" else spec.sender
+                block = Block(rule, spec, now + lasts, lasts, client_key, sender)
+                self._wide.setdefault(kind, {})[_about(kind, proto), _KEYS[kind](client_key)] = block
         self._armed += 1
         if self._armed % _SWEEP_EVERY == 0:
             self._keep(lambda running: running.until > now)
@@ -85,20 +91,22 @@ class ResidualBlocks:
     def find(self, proto: int, key: bytes, now: float) -> tuple[Block, bool] | None:
         """Return the block that a packet falls into and whether its client sent it; its time is renewed if its rule
         says so."""
-        back: bytes | None = None
-        for kind, blocks in self.by_kind.items():
-            about = 0 if kind in ("server", "client", "2-tuple") else proto
-            cut = _KEYS[kind]
-            block = blocks.get((about, cut(key)))
-            from_client = True
-            if block is None:
-                if back is None:
-                    back = mirrored(key)
-                block, from_client = blocks.get((about, cut(back))), False
-            if block is not None and now < block.until and block.covers(from_client):
-                if block.spec.refresh:
-                    block.until = now + block.lasts
-                return block, from_client
+        block = self._exact.get((proto, key))
+        found = (block, key == block.client_key) if block is not None and now < block.until else None
+        if found is None or not found[0].covers(found[1]):
+            found = self._find_wide(proto, key, now) if self._wide else None
+        if found is not None and found[0].spec.refresh:
+            found[0].until = now + found[0].lasts
+        return found
+
+    def _find_wide(self, proto: int, key: bytes, now: float) -> tuple[Block, bool] | None:
+        back = mirrored(key)
+        for kind, blocks in self._wide.items():
+            about, cut = _about(kind, proto), _KEYS[kind]
+            for own, from_client in ((key, True), (back, False)):
+                block = blocks.get((about, cut(own)))
+                if block is not None and now < block.until and block.covers(from_client):
+                    return block, from_client
         return None
 
     def forget(self, keep: Collection[str]) -> None:
@@ -106,13 +114,22 @@ class ResidualBlocks:
         self._keep(lambda running: running.rule.name in keep)
 
     def _keep(self, stays: Callable[[Block], bool]) -> None:
+        self._exact = {key: block for key, block in self._exact.items() if stays(block)}
         kept = {
-            kind: {key: block for key, block in blocks.items() if stays(block)} for kind, blocks in self.by_kind.items()
+            kind: {key: block for key, block in blocks.items() if stays(block)} for kind, blocks in self._wide.items()
         }
-        self.by_kind = {kind: blocks for kind, blocks in kept.items() if blocks}
+        self._wide = {kind: blocks for kind, blocks in kept.items() if blocks}
+        self.any_armed = bool(self._exact or self._wide)
 
     def __iter__(self) -> Iterator[Block]:
-        return (block for blocks in self.by_kind.values() for block in blocks.values())
+        yield from {id(block): block for block in self._exact.values()}.values()
+        for blocks in self._wide.values():
+            yield from blocks.values()
 
     def __len__(self) -> int:
-        return sum(map(len, self.by_kind.values()))
+        return sum(1 for _ in self)
+
+
+def _about(kind: str, proto: int) -> int:
+    """Return the protocol that a kind of block is bound to; 0: any."""
+    return proto if kind == "3-tuple" else 0
