@@ -144,8 +144,12 @@ class LiveBox:
         if decision is PASSED:
             self._queue.accept(queued.id)
             return
+        onward: list[Injection] = []
         for injection in decision.injections:
-            self._inject(injection, now)
+            if injection.toward is side:
+                self._inject(injection, now)
+            else:
+                onward.append(injection)
         for probe in decision.probes:
             self._prober.start(probe, now)
         if decision.verdict in (Verdict.DROP, Verdict.THROTTLE):
@@ -157,6 +161,11 @@ class LiveBox:
             self._push(decision.until, packet_id=queued.id)
         else:
             self._queue.accept(queued.id, self._marks.passed if decision.offload is Offload.PASS else 0)
+        if onward:
+            # they continue the packet: before it, a kernel takes their numbers for a guess (RFC 5961 §3.2)
+            self._queue.flush()
+            for injection in onward:
+                self._inject(injection, now)
         if decision.notes:
             self._record(decision, queued.raw, now)
 

@@ -1,4 +1,4 @@
-"""Fetch a URL over HTTP/3 with aioquic: `python http3.py URL CA.pem` prints the status, or the failure's name."""
+"""Fetch a URL over HTTP/3 with aioquic: `python http3.py URL CA.pem [ADDRESS]` prints the status, or fails."""
 
 from __future__ import annotations
 
@@ -37,14 +37,16 @@ class Http3(QuicConnectionProtocol):
                 self.status.set_result(dict(item.headers)[b":status"].decode())
 
 
-async def main(url: str, ca: str) -> None:
-    """Fetch and print."""
+async def main(url: str, ca: str, address: str | None = None) -> None:
+    """Fetch and print; with an address, without asking for the name."""
     parts = urlsplit(url)
-    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN)
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=parts.hostname)
     configuration.load_verify_locations(ca)
-    async with connect(str(parts.hostname), 443, configuration=configuration, create_protocol=Http3) as client:
+    async with connect(
+        address or str(parts.hostname), 443, configuration=configuration, create_protocol=Http3
+    ) as client:
         print(await client.get(str(parts.hostname), parts.path or "/"))  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:]))

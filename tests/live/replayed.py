@@ -1,0 +1,131 @@
+"""A live run against the replay of its captures: what the box told, and what the same engine says of the same packets.
+
+What the engine of a box saw is what came *into* the box: frames of the inside capture whose source is inside, and of
+the outside capture whose source is outside. All else in either file is what the box sent on, held back, or injected.
+Both were stamped by one clock, so laid together by time they are the packets in the order the engine saw them; only
+two that cross within microseconds may change places. What the kernel decided alone, by address and port, is told in
+sums.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import ipaddress
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.dpi.engine import Engine
+from testbed.dpi.policy import Policy, load_policy
+from testbed.middlebox.live import packet_key
+from testbed.middlebox.replay import INSIDE, Replay
+from testbed.scenario.topology import GROUPS
+from testbed.wire import pcap
+from tests.live.lab import SEED
+
+Told = Counter[tuple[str, ...]]
+_KERNEL = "dropped by the kernel"
+_NETWORKS = [ipaddress.ip_network(prefix) for prefix in INSIDE]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that came into the box."""
+
+    timestamp: float
+    linktype: int
+    data: bytes
+
+
+def incoming(folder: Path, box: str = "gateway") -> Iterator[Frame]:
+    """Yield what came into a box from both sides, by time."""
+    sides = [_from(folder / "work" / f"{box}-{side}.pcap", side == "inside") for side in ("inside", "outside")]
+    return heapq.merge(*sides, key=lambda frame: frame.timestamp)
+
+
+def _from(path: Path, inside: bool) -> Iterator[Frame]:
+    with path.open("rb") as source:
+        for item in pcap.read(source):
+            packet = pcap.strip_link(item.linktype, item.data)
+            if packet is not None and packet[0] >> 4 == 4:
+                address = ipaddress.ip_address(bytes(packet[12:16]))
+                if any(address in network for network in _NETWORKS if network.version == 4) is inside:
+                    yield Frame(item.timestamp, item.linktype, item.data)
+
+
+def compare(folder: Path, policies: Sequence[str], box: str = "gateway") -> tuple[dict[str, Told], dict[str, Told]]:
+    """Return what was told live and what is told in the replay, by policy.
+
+    `policies`: those the box was given, in order, after the one it began with.
+    """
+    lines = (folder / "work" / f"{box}.events.jsonl").read_text().splitlines()
+    events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    changes = [event["now"] for event in events if event["rule"] == "policy"]
+    assert len(changes) == len(policies), "each change of policy was told"
+    loaded = {name: load_policy(name, GROUPS) for name in ("open", *policies)}
+    steps = list(zip(changes, policies, strict=True))
+    return _live(events, policies), _replayed(list(incoming(folder, box)), steps, loaded)
+
+
+def _live(events: Sequence[dict[str, Any]], policies: Sequence[str]) -> dict[str, Told]:
+    told: dict[str, Told] = {"open": Counter()}
+    waiting, now = list(policies), "open"
+    for event in events:
+        if event["rule"] == "policy":
+            now = Path(waiting.pop(0)).stem
+            told.setdefault(now, Counter())
+        elif event["reason"] == _KERNEL:
+            told[now][event["rule"], _KERNEL] += event["evidence"]["packets"]
+        else:
+            told[now][_key(event, event["trigger"]["hash"], event["verdict"], event["injections"])] += 1
+    return told
+
+
+def _key(note: dict[str, Any], packet: str, verdict: str, injections: int) -> tuple[str, ...]:
+    evidence = {key: value for key, value in note["evidence"].items() if key not in ("until", "within_s")}
+    seen = json.dumps(evidence, sort_keys=True)
+    return note["rule"], note["flow"], note["reason"], seen, packet, verdict, str(injections)
+
+
+def _replayed(
+    frames: Sequence[Frame], changes: Sequence[tuple[float, str]], loaded: dict[str, Policy]
+) -> dict[str, Told]:
+    """Replay the frames with one engine that takes each policy when the box took it."""
+    engine = Engine(loaded["open"], seed=SEED)
+    told: dict[str, Told] = {"open": Counter()}
+    now, at = "open", 0
+    for number in range(len(changes) + 1):
+        until = changes[number][0] if number < len(changes) else float("inf")
+        part = []
+        while at < len(frames) and frames[at].timestamp < until:
+            part.append(frames[at])
+            at += 1
+        told.setdefault(now, Counter()).update(_judged(engine, part))
+        if number < len(changes):
+            engine.replace_policy(loaded[changes[number][1]], until)
+            now = Path(changes[number][1]).stem
+    return told
+
+
+def _judged(engine: Engine, frames: Sequence[Frame]) -> Told:
+    capture = io.BytesIO()
+    writer = pcap.PcapngWriter(capture, linktype=1)
+    for frame in frames:
+        writer.write(frame.timestamp, frame.data, comment=None)
+    capture.seek(0)
+    told: Told = Counter()
+    by_kernel = {item.rule for item in engine.policy.kernel_sets()}
+    for judged in Replay(engine).run(capture):
+        packet = pcap.strip_link(1, frames[judged.frame - 1].data)
+        assert packet is not None
+        for note in judged.decision.notes:
+            if note.rule in by_kernel:
+                told[note.rule, _KERNEL] += 1
+            else:
+                decision = judged.decision
+                told[_key(note.as_json(), packet_key(packet), decision.verdict.value, len(decision.injections))] += 1
+    return told
