@@ -43,6 +43,7 @@ PLAN = TopologyPlan(
 def enter(argv: Sequence[str], *, timeout_s: float = 170, **run: Any) -> subprocess.CompletedProcess[str]:
     """Run a Python module or script as the first program of a fresh sandbox."""
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LINE_INSIDE": "1"}
+    environment["TESTBED_ROOTLESS"] = "1" if os.geteuid() != 0 else ""  # as `sandbox.enter` says it
     command = [*unshare_argv(os.geteuid() != 0), sys.executable, *argv]
     return subprocess.run(command, text=True, timeout=timeout_s, env=environment, check=False, **run)
 
