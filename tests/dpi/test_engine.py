@@ -11,8 +11,8 @@ from scapy.layers.inet6 import IPv6
 from testbed.dpi.decision import Offload, Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import load_policy
+from tests.dpi.one_rule import ANY_TLS, udp
 from tests.dpi.one_rule import one_rule as engine
-from tests.dpi.one_rule import udp
 from tests.dpi.playbook import (
     CLIENT,
     INSIDE,
@@ -159,3 +159,17 @@ def test_injected_packets_are_what_scapy_would_build() -> None:
         fields = {"ttl": 64, "id": 0} if layer is IP else {"hlim": 64}
         wanted = layer(src=target, dst=source, **fields) / TCP(sport=443, dport=7, flags="R", seq=9, window=0)
         assert decision.injections[0].raw == bytes(wanted)
+
+
+def test_a_share_of_inside_hosts_is_the_same_whoever_opens_the_flow() -> None:
+    censor = engine(ANY_TLS, {"rst": {}}, probability="40 %", drawn_per="client")
+    shares: list[set[str]] = [set(), set()]
+    for host in (f"100.64.5.{number}" for number in range(200)):
+        for seen, (source, target, side) in zip(
+            shares, ((host, SERVER, INSIDE), (SERVER, host, OUTSIDE)), strict=True
+        ):  # fmt: skip
+            packet = IP(src=source, dst=target) / TCP(sport=40000, dport=443, flags="PA") / hello_bytes("a.com")
+            if censor.receive(bytes(packet), side, 1.0).injections:
+                seen.add(host)
+    assert shares[0] == shares[1]
+    assert 50 < len(shares[0]) < 110

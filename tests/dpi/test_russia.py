@@ -19,6 +19,7 @@ from tests.dpi.playbook import (
     datagram,
     dropped,
     from_server,
+    hello_bytes,
     opened,
     playbook,
     request,
@@ -124,6 +125,16 @@ def test_a_frozen_connection_stays_frozen_without_a_reset(policy: Policy) -> Non
     book << dropped() >> between(data(b"hello?"), server=HETZNER) << silence()
     book.now += 120
     book >> between(from_server("A", PEER_ISN + 1, ISN + 1, bytes(10)), server=HETZNER) << dropped()
+
+
+def test_a_hello_in_two_segments_freezes_too(policy: Policy) -> None:
+    book = opened(playbook(Engine(policy, seed=1)), server=HETZNER)
+    hello = hello_bytes("any.example")
+    book >> between(data(hello[:30]), server=HETZNER) << rule("freeze-2025")
+    book >> between(data(hello[30:], offset=30), server=HETZNER)
+    for _ in range(40):
+        book >> between(from_server("A", PEER_ISN + 1, ISN + 1, bytes(700)), server=HETZNER)
+    book << dropped()
 
 
 def test_other_places_and_other_protocols_do_not_freeze(policy: Policy) -> None:

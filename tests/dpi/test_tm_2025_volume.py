@@ -156,6 +156,16 @@ def test_datagrams_over_ipv4_and_tcp_count_alike(small: Policy) -> None:
     assert not alive(book)
 
 
+def test_flows_that_no_rule_looks_at_are_counted_too(small: Policy) -> None:
+    book = book_of(small, 9)
+    upload = {"client": SERVER, "server": "100.64.1.1", "from_outside": True}
+    raw = bytes(between(datagram(bytes(972), 4500), **upload).packet)  # type: ignore[arg-type]
+    for _ in range(160):
+        book.engine.receive(raw, OUTSIDE, book.now)
+    book.now = MIDNIGHT + 10 * HOUR
+    assert not alive(book)
+
+
 def test_whole_blocks_are_gone(policy: Policy) -> None:
     book = book_of(policy)
     book >> between(syn(), server=HETZNER) << dropped() << rule("sixteens")
