@@ -1,5 +1,5 @@
 # Two commands: `make demo` shows the flagship scenario, `make test` sets up and runs the tests.
-.PHONY: setup demo test check pure bench clean
+.PHONY: setup demo test check pure bench tools clean
 
 setup:
 	scripts/setup
@@ -20,6 +20,10 @@ pure:
 
 bench:
 	scripts/bench
+
+# every circumvention tool that a recipe can get: apt packages, pinned Go modules and Python packages
+tools: setup
+	.venv/bin/testbed tool install --all
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

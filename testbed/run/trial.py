@@ -6,7 +6,10 @@ blocked where it should be, a control site passed (the net is alive), and the li
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -35,7 +38,7 @@ BLOCKED_ONES = (
 PASSING_ONES = ("https://science.gov.tm/headers", "https://www.example.org/headers", "https://city.example/headers")
 _BOX, _TOOL_HOST, _CONTROL_HOST, _SERVER = "gateway", "client1", "client2", "tools"
 _SITE = "198.18.0.80"
-_SETTLE_S, _SPARE_S = 0.3, 5.0
+_SETTLE_S, _SPARE_S, _RELOAD_S = 0.3, 5.0, 0.2
 
 
 _Finish = Callable[[float], dict[str, Any]]
@@ -128,6 +131,7 @@ class Trial:
 
     def _under(self, policy: str, *, judged: bool, opened: Mapping[str, Any] | None = None) -> dict[str, Any]:
         self.country.set_policy(_BOX, policy)
+        _forget_names()
         controls = self._controls(judged)
         self._alive = controls["passes"] or self._alive
         found: dict[str, Any] = {"policy": policy, "verdict": "invalid", "why": [], "controls": controls}
@@ -286,6 +290,18 @@ class Trial:
         """Return what the censor did to the tool's host since then."""
         own = f"{self.country.address(_TOOL_HOST)}:"
         return [event for event in self._events()[first:] if own in str(event.get("flow", ""))]
+
+
+def _forget_names() -> None:
+    """Make the world's resolvers forget what they learned under another policy: unbound drops its cache on SIGHUP.
+
+    In the sandbox every process is the run's own.
+    """
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "comm").read_text().strip() == "unbound":
+                os.kill(int(entry.name), signal.SIGHUP)
+    time.sleep(_RELOAD_S)
 
 
 def play(job: Mapping[str, Any], directory: RunDirectory) -> int:

@@ -74,7 +74,9 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 def _ways_of_use(document: Document, recipe: Recipe) -> list[Problem]:
     use = recipe.use
-    ways = [name for name in ("proxy", "wrapper", "command", "dns", "whole_host") if getattr(use, name)]
+    # a VPN brings its resolver along; a resolver alone is a way of its own
+    own = ("proxy", "wrapper", "command", *(["dns"] if not use.whole_host else []), "whole_host")
+    ways = [name for name in own if getattr(use, name)]
     if len(ways) > 1:
         mend = f"keep one of {', '.join(f'`{way}`' for way in ways)}"
         return [document.problem(("use",), f"apps can't use it in {len(ways)} ways at once", mend)]

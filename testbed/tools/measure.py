@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from testbed.apps.connect import Access, is_bogon, resolve
 from testbed.apps.outcome import Failure, new_progress, word_for
 
 _GIVE_UP_AFTER = 3
-_HEADERS = "/headers"
+_HEADERS, _ANSWER_BYTES = "/headers", 4096
 
 
 def wire_bytes() -> int:
@@ -52,17 +53,17 @@ class Client:
         return found
 
     async def _fetch(self, url: str) -> dict[str, Any]:
-        if url.startswith("dns:"):
-            return await _look_up(url.removeprefix("dns:"))
         if self._command:
             return await self._run(url)
+        if url.startswith("dns:"):
+            return await _look_up(url.removeprefix("dns:"))
         answer = await web.get(url, self._access)
         via = _forwarded_for(answer.start) if url.endswith(_HEADERS) else None
         return {"first_byte_s": answer.ttfb_s, "bytes": answer.size, "status": answer.status, "via": via}
 
     async def _run(self, url: str) -> dict[str, Any]:
-        argv = [word.replace("{{ url }}", url) for word in self._command]
-        begun, size, first_s = time.monotonic(), 0, 0.0
+        argv = [word.replace("{{ url }}", url.removeprefix("dns:")) for word in self._command]
+        begun, size, first_s, answer = time.monotonic(), 0, 0.0, b""
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -72,7 +73,7 @@ class Client:
         try:
             while chunk := await process.stdout.read(65536):
                 first_s = first_s or time.monotonic() - begun
-                size += len(chunk)
+                size, answer = size + len(chunk), (answer + chunk)[:_ANSWER_BYTES]
             status = await process.wait()
         finally:
             if process.returncode is None:
@@ -83,7 +84,18 @@ class Client:
             raise Failure(
                 f"exit_status_{status}: {said[-1][:200] if said else 'said nothing'}", "the tool's own client"
             )
-        return {"first_byte_s": first_s or time.monotonic() - begun, "bytes": size, "status": None, "via": None}
+        via = _address_in(answer) if url.startswith("dns:") else None
+        return {"first_byte_s": first_s or time.monotonic() - begun, "bytes": size, "status": None, "via": via}
+
+
+def _address_in(answer: bytes) -> str:
+    """Return the first address that a resolver's client wrote."""
+    found = re.search(r"\b\d{1,3}(?:\.\d{1,3}){3}\b", answer.decode(errors="replace"))
+    if found is None:
+        raise Failure("dns_no_answer", "resolve")
+    if is_bogon(found[0]):
+        raise Failure("dns_bogon_error", "resolve")
+    return found[0]
 
 
 async def _look_up(name: str) -> dict[str, Any]:

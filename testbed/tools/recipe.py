@@ -103,7 +103,7 @@ class Use(Strict):
     command: tuple[str, ...] = ()
     """The tool is a client itself: a command that fetches `{{ url }}` and ends with status 0 if it could."""
     dns: str | None = None
-    """The address of a resolver that the whole host is pointed to."""
+    """The address of a resolver that the whole host is pointed to; a VPN may bring one along."""
     whole_host: bool = False
     """A TUN device or a packet filter serves the whole host; apps need nothing."""
     carries: Literal["web", "names"] = "web"

@@ -1,0 +1,79 @@
+"""`docs/tools.md` from results: which recipe gets through which policy, and what stopped the others. Pure.
+
+The results are kept beside the page (`docs/tools.json`), reduced to what another machine must find again: verdicts and
+the rules behind them. Times and rates are printed by `testbed tool`, not kept: they are this machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MARKS = {"passes": "✓", "unstable": "~", "blocked": "✗", "broken": "broken", "invalid": "–"}
+_INTRODUCTION = """# Tools against policies
+
+Made from results by `scripts/tools-page`, never by hand. Each cell is a two-sided test (`testbed tool RECIPE --policy
+P`): the control without the tool was blocked, a control site passed, and the net was faithful. The tests hold a part of
+the table on every change.
+
+✓ gets through · ~ sometimes · ✗ blocked, with the rule that did it · – the policy blocks no site by which the control
+could tell, so nothing is proven · *skipped* not installed where the page was made
+"""
+_FACTS = """
+## Where the facts speak
+
+- *Segmentation evades* (ART, tm-2022): `geneva` with its default strategy passes; the censor puts nothing together.
+- *Private obfs4 bridges have a good chance* (BBS80): `obfs4` passes wherever its server's address isn't listed.
+- *Names of DoH services are poisoned* (BBS80): `doh-listed` is blocked by the resolver's own name, `doh` and `dot` with
+  a name nobody listed pass. `resolver-public` is forged on the way, as measured.
+- *Direct Tor is dead* since 2021-10-29 (SNOW): by the addresses of its relays, which a consensus gives to anybody. The
+  private network's relays stand on an address that no list has, so `tor` passes here where Tor did not there.
+- *Snowflake's STUN on 3478 is dead, on 3479 only on Turkmentelecom* (SNOW): `tm-2022` and `tm-2024-turkmentelecom` have
+  the rules; Snowflake's broker and server could not be got from their modules, so there is no recipe yet.
+- *No fingerprinting of VPN protocols was found* (facts): OpenVPN and WireGuard pass under every policy of Turkmenistan
+  until their server's address is listed.
+"""
+
+
+def reduce(tools: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what is kept of results, laid over what was kept before."""
+    found = {name: {**entry, "policies": dict(entry["policies"])} for name, entry in (known or {}).items()}
+    for tool in tools:
+        entry = found.setdefault(tool["recipe"], {"title": tool["title"], "policies": {}})
+        entry["title"] = tool["title"]
+        if tool.get("skipped"):
+            if not entry["policies"]:
+                entry["skipped"] = tool["skipped"]
+            continue
+        entry.pop("skipped", None)
+        entry["policies"] |= {item["policy"]: _cell(item) for item in tool["policies"]}
+    return dict(sorted(found.items()))
+
+
+def _cell(item: Mapping[str, Any]) -> dict[str, Any]:
+    rules = sorted({entry["rule"] for entry in item.get("blocked_by", [])}) if item["verdict"] != "passes" else []
+    return {"verdict": item["verdict"], "by": rules} if rules else {"verdict": item["verdict"]}
+
+
+def page(kept: Mapping[str, Any]) -> str:
+    """Return the page in Markdown."""
+    policies = sorted({policy for entry in kept.values() for policy in entry["policies"]} - {"open"})
+    columns = ["open", *policies]
+    lines = [_INTRODUCTION, f"| recipe | {' | '.join(f'`{column}`' for column in columns)} |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for name, entry in sorted(kept.items()):
+        if entry["policies"]:
+            cells = [_text(entry["policies"].get(column)) for column in columns]
+            lines.append(f"| [{name}](../recipes/{name}.yaml) {entry['title']} | {' | '.join(cells)} |")
+    skipped = [(name, entry) for name, entry in sorted(kept.items()) if not entry["policies"]]
+    if skipped:
+        lines += ["", "## Not run where this page was made", ""]
+        lines += [f"- [{name}](../recipes/{name}.yaml) {entry['title']}: {entry['skipped']}" for name, entry in skipped]
+    return "\n".join(lines) + "\n" + _FACTS
+
+
+def _text(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    rules = ", ".join(f"`{rule}`" for rule in cell.get("by", []))
+    return f"{_MARKS[cell['verdict']]} {rules}".strip()

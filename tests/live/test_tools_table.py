@@ -1,0 +1,41 @@
+"""The part of `docs/tools.md` that every change is held to: tools small enough to be installed by `make setup`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.tools.recipe import load_recipe
+from testbed.tools.runner import missing
+from tests.live.conftest import Testbed
+
+pytestmark = pytest.mark.live
+KEPT = json.loads((Path(__file__).parents[2] / "docs" / "tools.json").read_text(encoding="utf-8"))
+POLICIES = ("tm-2022", "tm-2024-turkmentelecom")
+#: one of each way in: no tool, resolvers, hellos, proxies, a packet filter, tunnels through TUN, DNS and ICMP
+RECIPES = (
+    "direct", "resolver-public", "dot", "doh-listed", "fronting", "geneva", "ssh", "stunnel", "shadowsocks", "obfs4",
+    "openvpn-tls-crypt", "wireguard", "dns2tcp", "ptunnel-ng",
+)  # fmt: skip
+
+
+def test_the_tools_of_ci_are_installed() -> None:
+    lacking = {name: lacks for name in RECIPES if (lacks := missing(load_recipe(name)))}
+    assert not lacking, f"run `make setup`: {lacking}"
+
+
+def test_the_table_holds(testbed: Testbed) -> None:
+    policies = [word for policy in POLICIES for word in ("--policy", policy)]
+    arguments = (*RECIPES, *policies, "--link", "none", "--soak", "0", "--connections", "2", "--json")
+    done = testbed("tool", *arguments, timeout_s=400)
+    assert done.stdout, done.stderr
+    found = {
+        tool["recipe"]: {item["policy"]: item["verdict"] for item in tool["policies"]}
+        for tool in json.loads(done.stdout)["tools"]
+    }
+    wanted = {
+        name: {policy: KEPT[name]["policies"][policy]["verdict"] for policy in ("open", *POLICIES)} for name in RECIPES
+    }
+    assert found == wanted
