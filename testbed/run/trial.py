@@ -36,7 +36,7 @@ BLOCKED_ONES = (
     "https://www.torproject.org/", "https://www.youtube.com/", "https://www.google.com/", "https://www.wikipedia.org/",
 )  # fmt: skip
 PASSING_ONES = ("https://science.gov.tm/headers", "https://www.example.org/headers", "https://city.example/headers")
-_BOX, _TOOL_HOST, _CONTROL_HOST, _SERVER = "gateway", "client1", "client2", "tools"
+_BOX, _TOOL_HOST, _CONTROL_HOST = "gateway", "client1", "client2"
 _SITE = "198.18.0.80"
 _SETTLE_S, _SPARE_S, _RELOAD_S = 0.3, 5.0, 0.2
 
