@@ -190,10 +190,31 @@ def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
             if app.app in ("dns", "call"):
                 what = f"`{app.app}` can't go through a tool"
                 found.append(document.problem((*place, "through"), what, "use a `command` of the tool's"))
+            found += _way_through(scenario, app, document, (*place, "through"))
         found += _profile_problems(app, document, place)
         where = (*place, "params") if (*place, "params") in document.lines else place
         found += _parts(document, where, PARAMS[app.app], app.params)
     return found
+
+
+def _way_through(scenario: Scenario, app: AppSpec, document: Document, place: Location) -> list[Problem]:
+    """An app that can't use its tool would go past it, and its result would speak of something else."""
+    tool = next((tool for tool in scenario.tools if tool.name == app.through), None)
+    try:
+        use = load_recipe(tool.recipe).use if tool is not None else None
+    except InputError:
+        return []  # told where the tool stands
+    if tool is None or use is None:
+        return []
+    if use.command:
+        what = f"`{tool.name}` is a client of its own: apps can't go through it"
+        return [document.problem(place, what, "test it by `testbed tool`, or run its command as an app")]
+    if use.wrapper and app.app != "command":
+        return [document.problem(place, f"`{tool.name}` wraps commands, not `{app.app}`", "use the app `command`")]
+    if (use.whole_host or use.dns) and app.node != tool.node:
+        what = f"`{tool.name}` serves its own host {tool.node}, not {app.node}"
+        return [document.problem(place, what, f"put the app `on: {tool.node}`")]
+    return []
 
 
 def _profile_problems(app: AppSpec, document: Document, place: Location) -> list[Problem]:

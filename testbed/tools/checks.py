@@ -12,6 +12,7 @@ import jinja2.meta
 
 from testbed.documents import Document
 from testbed.errors import Problem
+from testbed.net.probes import PROBES
 from testbed.tools.recipe import ENVIRONMENT, VARIABLES, Launch, Recipe
 
 #: programs that every machine with the testbed has
@@ -29,6 +30,7 @@ def problems_of(document: Document, recipe: Recipe) -> list[Problem]:
         *_ways_of_use(document, recipe),
         *_programs(document, recipe),
         *_names(document, recipe),
+        *_features(document, recipe),
     ]
 
 
@@ -103,6 +105,15 @@ def _programs(document: Document, recipe: Recipe) -> list[Problem]:
         )
         for place, argv in starts
         if argv and argv[0] not in known and "{{" not in argv[0]
+    ]
+
+
+def _features(document: Document, recipe: Recipe) -> list[Problem]:
+    known = [probe.name for probe in PROBES]
+    return [
+        document.problem(("needs", "features", index), f"no feature `{name}`", _near(name, known))
+        for index, name in enumerate(recipe.needs.features)
+        if name not in known
     ]
 
 

@@ -58,6 +58,7 @@ WRONG = {
     "use: {}\noptions: {server: x}": "r.yaml:4: the option `server` hides a variable; rename it",
     "use: {}\nextends: r.yaml": "r.yaml:4: `r.yaml` extends itself; break the circle",
     "use: {}\ndefeats: [magic]": "r.yaml:4: `defeats`: `magic` is not a word it knows; write 'dns', 'http',",
+    "use: {}\nneeds: {features: [TUNN]}": "r.yaml:4: no feature `TUNN`; did you mean `TUN`?",
     "client: []": "r.yaml:1: the key `use` is missing; add `use: …`",
 }  # fmt: skip
 

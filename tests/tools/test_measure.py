@@ -1,0 +1,52 @@
+"""What the measuring client writes down, with programs of this machine in a tool's place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from testbed.tools.measure import Client, main
+
+PYTHON = sys.executable
+
+
+def fetch(url: str, *command: str, timeout_s: float = 5.0) -> dict[str, Any]:
+    return asyncio.run(Client({"ca": "", "command": command, "timeout_s": timeout_s}).fetch(url))
+
+
+def test_a_command_that_fetches_the_page() -> None:
+    found = fetch("https://a.example/", "printf", "%s", "{{ url }}")
+    assert (found["failure"], found["bytes"]) == (None, len("https://a.example/"))
+    assert 0 < found["first_byte_s"] <= found["total_s"]
+
+
+def test_a_command_that_fails_shows_its_last_line() -> None:
+    found = fetch("https://a.example/", "sh", "-c", "echo one >&2; echo handshake refused >&2; exit 35 # {{ url }}")
+    assert (found["failure"], found["operation"]) == ("exit_status_35: handshake refused", "the tool's own client")
+
+
+def test_a_command_that_hangs_is_a_timeout_and_is_ended() -> None:
+    found = fetch("https://a.example/", PYTHON, "-c", "import time; time.sleep(60) # {{ url }}", timeout_s=0.5)
+    assert found["failure"] == "generic_timeout_error"
+    assert found["total_s"] < 5
+
+
+def test_a_name_is_good_only_with_an_address_of_the_world() -> None:
+    assert fetch("dns:a.example", "echo", "{{ url }}. 300 IN A 198.18.0.80")["via"] == "198.18.0.80"
+    assert fetch("dns:a.example", "echo", "{{ url }}. 300 IN A 127.0.0.1")["failure"] == "dns_bogon_error"
+    assert fetch("dns:a.example", "echo", "no answer for {{ url }}")["failure"] == "dns_no_answer"
+
+
+def test_jobs_are_done_in_order_and_three_failures_are_enough(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    jobs = [
+        {"name": "connect", "kind": "repeat", "urls": ["https://a.example/"], "count": 9},
+        {"name": "load", "kind": "load", "urls": ["https://a.example/bytes/9"]},
+    ]
+    asyncio.run(main({"ca": "", "command": ["false", "{{ url }}"], "jobs": jobs, "out": str(out)}))
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(line["job"], len(line["attempts"])) for line in lines] == [("connect", 3), ("load", 1)]
+    assert lines[1]["attempts"][0]["wire_bytes"] >= 0
