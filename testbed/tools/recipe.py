@@ -6,6 +6,7 @@ Every text in a recipe is a Jinja template; an unknown variable is an error with
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 from collections.abc import Mapping
@@ -146,6 +147,7 @@ VARIABLES: Mapping[str, str] = {
 
 ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
 ENVIRONMENT.filters["urlsafe"] = lambda text: text.replace("+", "-").replace("/", "_").rstrip("=")
+ENVIRONMENT.filters["b64"] = lambda text: base64.b64encode(text.encode()).decode()
 
 
 def load_recipe(reference: str | Path) -> Recipe:
