@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from testbed.clock import RunClock
+from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
 from testbed.run import faithful, gate
 from testbed.run.country import Country
@@ -41,6 +43,7 @@ _SITE = "198.18.0.80"
 _SETTLE_S, _SPARE_S, _RELOAD_S = 0.3, 5.0, 0.2
 
 
+_NAMES_EACH, _HOST = 2, re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _Finish = Callable[[float], dict[str, Any]]
 
 
@@ -91,21 +94,25 @@ class Trial:
 
     # controls
 
-    def _candidates(self) -> list[str]:
-        wanted = [self.asked.control] if self.asked.control else list(BLOCKED_ONES)
-        if self.recipe.use.carries == "names":
-            return [f"dns:{urlsplit(url).hostname}" for url in wanted]
-        return wanted
+    def _candidates(self, policies: Sequence[str]) -> list[str]:
+        """Return sites that policies may block: well-known ones, and the first names of their own lists."""
+        wanted = (
+            [self.asked.control] if self.asked.control else [*BLOCKED_ONES, *(u for p in policies for u in named_by(p))]
+        )
+        use = self.recipe.use
+        if use.carries == "names":
+            return list(dict.fromkeys(f"dns:{urlsplit(url).hostname}" for url in wanted))
+        return [url for url in dict.fromkeys(wanted) if url.startswith("https:") or not use.command]
 
     def _pinned(self) -> str | None:
         """A tool that doesn't claim to heal forged names is tested with names looked up before, control and all."""
         use = self.recipe.use
         return None if use.proxy or use.command or use.dns or "dns" in self.recipe.defeats else _SITE
 
-    def _controls(self, judged: bool) -> dict[str, Any]:
+    def _controls(self, policy: str, judged: bool) -> dict[str, Any]:
         jobs = [
             {"name": "passing", "kind": "all", "urls": list(PASSING_ONES)},
-            {"name": "blocked", "kind": "all", "urls": self._candidates()},
+            {"name": "blocked", "kind": "all", "urls": self._candidates([policy] if judged else self.asked.policies)},
             *([] if judged else [self._load_job()]),
         ]
         seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
@@ -132,7 +139,7 @@ class Trial:
     def _under(self, policy: str, *, judged: bool, opened: Mapping[str, Any] | None = None) -> dict[str, Any]:
         self.country.set_policy(_BOX, policy)
         _forget_names()
-        controls = self._controls(judged)
+        controls = self._controls(policy, judged)
         self._alive = controls["passes"] or self._alive
         found: dict[str, Any] = {"policy": policy, "verdict": "invalid", "why": [], "controls": controls}
         if not judged:
@@ -158,7 +165,8 @@ class Trial:
         return found
 
     def _target_when_open(self) -> str:
-        return next((url for url in self._candidates() if url in self._reachable), self._candidates()[0])
+        candidates = self._candidates(())
+        return next((url for url in candidates if url in self._reachable), candidates[0])
 
     def _two_sided(self, controls: Mapping[str, Any], judged: bool) -> list[str]:
         if not judged:
@@ -290,6 +298,20 @@ class Trial:
         """Return what the censor did to the tool's host since then."""
         own = f"{self.country.address(_TOOL_HOST)}:"
         return [event for event in self._events()[first:] if own in str(event.get("flow", ""))]
+
+
+def named_by(policy: str) -> list[str]:
+    """Return pages of the first names that a policy's own rules list, to find one that it blocks."""
+    loaded = load_policy(policy)
+    found: dict[str, None] = {}
+    for rule in loaded.rules:
+        for names, scheme in ((rule.match.sni, "https"), (rule.match.http_host, "http")):
+            patterns = (
+                [*names.patterns, *(n for text in names.lists for n in loaded.names.get(text, ()))] if names else []
+            )
+            hosts = [pattern.strip("*").lstrip("=.") for pattern in patterns]
+            found |= dict.fromkeys(f"{scheme}://{host}/" for host in hosts[:_NAMES_EACH] if _HOST.fullmatch(host))
+    return list(found)
 
 
 def _forget_names() -> None:

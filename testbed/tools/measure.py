@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import re
 import signal
@@ -22,7 +23,7 @@ from testbed.apps.connect import Access, is_bogon, resolve
 from testbed.apps.outcome import Failure, new_progress, word_for
 
 _GIVE_UP_AFTER = 3
-_HEADERS, _ANSWER_BYTES = "/headers", 4096
+_HEADERS, _ANSWER_BYTES, _WORLD = "/headers", 4096, ipaddress.ip_network("198.18.0.0/15")
 
 
 def wire_bytes() -> int:
@@ -93,16 +94,21 @@ def _address_in(answer: bytes) -> str:
     found = re.search(r"\b\d{1,3}(?:\.\d{1,3}){3}\b", answer.decode(errors="replace"))
     if found is None:
         raise Failure("dns_no_answer", "resolve")
-    if is_bogon(found[0]):
+    return _genuine(found[0])
+
+
+def _genuine(address: str) -> str:
+    """Return an address of the emulated world; any other was forged, a bogon or somebody's real one."""
+    if is_bogon(address):
         raise Failure("dns_bogon_error", "resolve")
-    return found[0]
+    if ipaddress.ip_address(address) not in _WORLD:
+        raise Failure("dns_forged_answer", "resolve")
+    return address
 
 
 async def _look_up(name: str) -> dict[str, Any]:
     begun = time.monotonic()
-    address = await resolve(name)
-    if is_bogon(address):
-        raise Failure("dns_bogon_error", "resolve")
+    address = _genuine(await resolve(name))
     return {"first_byte_s": time.monotonic() - begun, "bytes": 0, "status": None, "via": address}
 
 

@@ -37,6 +37,7 @@ def test_a_command_that_hangs_is_a_timeout_and_is_ended() -> None:
 def test_a_name_is_good_only_with_an_address_of_the_world() -> None:
     assert fetch("dns:a.example", "echo", "{{ url }}. 300 IN A 198.18.0.80")["via"] == "198.18.0.80"
     assert fetch("dns:a.example", "echo", "{{ url }}. 300 IN A 127.0.0.1")["failure"] == "dns_bogon_error"
+    assert fetch("dns:a.example", "echo", "{{ url }}. 300 IN A 31.13.94.37")["failure"] == "dns_forged_answer"
     assert fetch("dns:a.example", "echo", "no answer for {{ url }}")["failure"] == "dns_no_answer"
 
 
