@@ -17,7 +17,7 @@ P`): the control without the tool was blocked, a control site passed, and the ne
 the table on every change.
 
 ✓ gets through · ~ sometimes · ✗ blocked, with the rule that did it · – the policy blocks no site by which the control
-could tell, so nothing is proven · *skipped* not installed where the page was made
+could tell, so nothing is proven · an empty cell was not tried
 """
 _FACTS = """
 ## Where the facts speak
@@ -57,8 +57,8 @@ def _cell(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def page(kept: Mapping[str, Any]) -> str:
     """Return the page in Markdown."""
-    policies = sorted({policy for entry in kept.values() for policy in entry["policies"]} - {"open"})
-    columns = ["open", *policies]
+    proven = {p for entry in kept.values() for p, cell in entry["policies"].items() if cell["verdict"] != "invalid"}
+    columns = ["open", *sorted(proven - {"open"})]
     lines = [_INTRODUCTION, f"| recipe | {' | '.join(f'`{column}`' for column in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for name, entry in sorted(kept.items()):

@@ -13,7 +13,7 @@ from tests.live.conftest import Testbed
 
 pytestmark = pytest.mark.live
 KEPT = json.loads((Path(__file__).parents[2] / "docs" / "tools.json").read_text(encoding="utf-8"))
-POLICIES = ("tm-2022", "tm-2024-turkmentelecom")
+POLICIES = ("tm-2022",)
 #: one of each way in: no tool, resolvers, hellos, proxies, a packet filter, tunnels through TUN, DNS and ICMP
 RECIPES = (
     "direct", "resolver-public", "dot", "doh-listed", "fronting", "geneva", "ssh", "stunnel", "shadowsocks", "obfs4",
