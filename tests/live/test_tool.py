@@ -37,7 +37,7 @@ def test_no_tool_is_blocked_and_says_by_what_packet(testbed: Testbed) -> None:
     ("strategy", "verdict"),
     [
         (r"[TCP:flags:PA]-fragment{tcp:8:True}-| \/", "passes"),  # M, ART: no reassembly
-        (r"[TCP:flags:PA]-fragment{ip:4:True}-| \/", "blocked"),  # connection tracking puts fragments together first
+        (r"[TCP:flags:PA]-tamper{IP:ttl:add:1}-| \/", "blocked"),  # a strategy that changes nothing it looks at
     ],
 )
 def test_geneva_against_the_measured_censor(testbed: Testbed, strategy: str, verdict: str) -> None:
