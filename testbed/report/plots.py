@@ -106,6 +106,8 @@ def _canvas(run: Run, height_in: float) -> tuple[Figure, Axes]:
 
 def _name_phases(run: Run, axes: Axes) -> None:
     for phase in run.phases:
+        if phase["start_s"] >= run.result["duration_s"]:
+            continue  # the run was ended before it
         middle = (phase["start_s"] + min(phase["end_s"], run.result["duration_s"])) / 2
         axes.text(middle, 1.01, phase["name"], transform=axes.get_xaxis_transform(), ha="center", va="bottom", size=8)
 
@@ -115,7 +117,7 @@ def _timeline(run: Run) -> Plot | None:
     rules = sorted({d["rule"] for d in run.decisions if d["rule"] != "policy"})
     if not names and not rules:
         return None
-    figure, axes = _canvas(run, 1.0 + 0.26 * (len(names) + len(rules)))
+    figure, axes = _canvas(run, 1.5 + 0.26 * (len(names) + len(rules)))
     for row, name in enumerate(names):
         for verdict, colour in VERDICT_COLOURS.items():
             bars = [(a["t"], max(a["duration_s"], 0.2)) for a in run.apps.where(name=name, verdict=verdict)]
@@ -153,28 +155,38 @@ def _binned(
 
 
 def _per_direction(
-    run: Run, height_in: float, value: Callable[[Sequence[Row]], float | None]
+    run: Run, height_in: float, value: Callable[[Sequence[Row]], float | None], least: float = 1.0
 ) -> tuple[Figure, Axes] | None:
+    """Draw a value of each direction; the axis reaches at least to `least`, so that nothing looks like something."""
     if not len(run.link):
         return None
     figure, axes = _canvas(run, height_in)
     width_s = max(0.5, float(run.result["duration_s"]) / _BINS)
+    highest = least
     for direction, colour in _DIRECTION_COLOURS.items():
         times, values = _binned(run.link.where(direction=direction), width_s, value)
         axes.plot(times, values, color=colour, linewidth=1.2, label=direction)
-    axes.set_ylim(bottom=0)
+        highest = max([highest, *values])
+    axes.set_ylim(0, highest * 1.1)
     axes.legend(loc="upper right", ncols=3, fontsize=8)
     return figure, axes
 
 
+def _megabits(rows: Sequence[Row]) -> float:
+    """Return the mean throughput; an idle link is sampled more rarely, so an interval counts by its length."""
+    return float(sum(r["throughput_bps"] * r["interval_s"] for r in rows) / sum(r["interval_s"] for r in rows) / 1e6)
+
+
 def _rate(run: Run) -> Plot | None:
-    drawn = _per_direction(run, 2.3, lambda rows: sum(r["throughput_bps"] for r in rows) / len(rows) / 1e6)
+    drawn = _per_direction(run, 2.3, _megabits, 1e-3)
     if drawn is None:
         return None
     figure, axes = drawn
     asked = [(row["t"], row["rate_bps"] / 1e6) for row in run.link.where(direction="down") if row["rate_bps"]]
-    if asked:
+    top = axes.get_ylim()[1]
+    if asked and max(limit for _, limit in asked) <= 5 * top:  # far above it would press the curves flat
         times, limits = zip(*asked, strict=True)
+        axes.set_ylim(0, max(top, max(limits) * 1.05))
         axes.step(times, limits, where="pre", color="#888888", linestyle="--", linewidth=1, label="limit down")
         axes.legend(loc="upper right", ncols=3, fontsize=8)
     axes.set_ylabel("Mbit/s")
@@ -225,8 +237,13 @@ def _goodput(run: Run) -> Plot | None:
             span, height = (row["t"], row["t"] + row["duration_s"]), row["goodput_bps"] / 1e3
             label = name if index == 0 else None
             axes.plot(span, (height, height), color=colour, linewidth=2.5, solid_capstyle="butt", label=label)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    values = [row["goodput_bps"] for row in moved]
+    if max(values) > 20 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+    else:
+        axes.set_ylim(0, max(values) / 1e3 * 1.1)
     axes.set_ylabel("kbit/s, each attempt")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return Plot("goodput", "Throughput per app", "Useful bits a second of each attempt of each app", figure)

@@ -22,7 +22,8 @@ from testbed.run.directory import RunDirectory, open_run, read_lines
 
 Row = Mapping[str, Any]
 _LINK_COLUMNS = (
-    "t", "direction", "rate_bps", "throughput_bps", "queue_bytes", "queue_s", "entered", "lost", "overflowed",
+    "t", "interval_s", "direction", "rate_bps", "throughput_bps", "queue_bytes", "queue_s", "entered", "lost",
+    "overflowed",
 )  # fmt: skip
 _EVENT_COLUMNS = ("t", "box", "rule", "verdict", "flow", "reason", "evidence", "injections", "frames")
 _APP_COLUMNS = (
@@ -181,7 +182,7 @@ def link_rows(samples: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             old, new = before[direction], after[direction]
             rate = new["rate_bps"]
             yield {
-                "t": after["t"], "direction": direction, "rate_bps": rate,
+                "t": after["t"], "interval_s": interval_s, "direction": direction, "rate_bps": rate,
                 "throughput_bps": (new["arrived_bytes"] - old["arrived_bytes"]) * 8 / interval_s,
                 "queue_bytes": new["queue_bytes"], "queue_s": new["queue_bytes"] * 8 / rate if rate else 0.0,
                 **{key: new[key] - old[key] for key in ("entered", "lost", "overflowed")},

@@ -81,6 +81,16 @@ def test_html_has_a_box_for_any_fidelity(tmp_path: Path, judged: dict[str, Any])
         assert reason in box
 
 
+@pytest.mark.parametrize("apps", [0, 1, 12])
+def test_any_number_of_apps_can_be_drawn(tmp_path: Path, apps: int) -> None:
+    outcome = result()
+    outcome["apps"] = [{**outcome["apps"][0], "name": f"app{number}"} for number in range(apps)]
+    outcome["phases"].append({"name": "never", "start_s": 90, "end_s": 99, "policies": {}})
+    page = html.render(load_run(written(tmp_path / "run", outcome)))
+    assert "seconds since the start" in page
+    assert page.count(">never<") == 1, "in the table, not in the plot: the run was ended before it"
+
+
 def test_html_says_which_rule_stopped_an_app_and_links_the_frame(tmp_path: Path) -> None:
     page = html.render(load_run(written(tmp_path / "run")))
     why = page[page.index("<h2>Why</h2>") : page.index("<h2>Over time</h2>")]

@@ -40,7 +40,7 @@ function nodeMark(node, state) {
       <rect x="-50" y="${-thick / 2}" width="100" height="${thick}" rx="${thick / 2}"/>
       ${state.link.cut ? svg`<path class="cross" d="M-10 -16L10 16M10 -16L-10 16"/>` : ""}
       <text y="${-thick / 2 - 8}">${LABELS[node.name] || node.name}</text>
-      <text class="soft" y="${thick / 2 + 16}">${state.link.cut ? "down" : bits(rate)}</text></g>`;
+      <text class="soft" y="${thick / 2 + 16}">${state.link.cut ? "down" : rate === undefined ? "" : bits(rate)}</text></g>`;
   }
   const box = state.boxes[node.name];
   const below = node.kind === "box" ? (box ? box.policy : "") : "";
