@@ -9,6 +9,7 @@ import gc
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from testbed.dpi.decision import Side
 from testbed.dpi.engine import Engine
@@ -32,8 +33,7 @@ def syns(count: int) -> Iterator[bytes]:
 def resident_mb() -> float:
     """Return this process's resident memory."""
     gc.collect()
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        return int(stream.read().split()[1]) * 4096 / 1e6
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096 / 1e6
 
 
 def main() -> None:
