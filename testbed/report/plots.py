@@ -6,6 +6,8 @@ white print. matplotlib is the extra `plots`; without it reports have tables onl
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -38,6 +40,12 @@ class Plot:
     title: str
     alt: str
     figure: Figure
+
+
+def prepare() -> None:
+    """Load matplotlib, which takes half a second, at a time when nobody waits for it."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("matplotlib.figure")
 
 
 def plots(run: Run, ink: str = "black") -> list[Plot]:

@@ -17,6 +17,7 @@ import yaml
 from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
 from testbed.errors import MachineError
+from testbed.report import plots
 from testbed.run import faithful, gate, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
@@ -204,6 +205,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         for serve in serve_specs(scenario.apps, country.ca):
             country.serve(serve.name, serve.node, serve.config)
         player = Player(country, scenario)
+        plots.prepare()  # so that a Ctrl-C need not wait for it
         country.restart_clock()
         player.play()
         for number in (signal.SIGINT, signal.SIGTERM):
