@@ -17,14 +17,13 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from testbed import shipped
 from testbed.dashboard import frames
+from testbed.dashboard.catalogue import Catalogue
 from testbed.dashboard.guard import Guard
 from testbed.dashboard.hub import Hub
 from testbed.dashboard.runs import Runs
 from testbed.dashboard.steer import Steering
 from testbed.dashboard.watch import as_it_was
-from testbed.dpi.policy import Policy, load_policy
 from testbed.errors import InputError, Problem
 from testbed.run.directory import RunDirectory
 
@@ -49,7 +48,7 @@ class Dashboard:
     """One page: the hub, the runs it starts, the hand on the run that is shown."""
 
     def __init__(self, runs: Runs, first: RunDirectory | str | None) -> None:
-        self.hub, self.runs = Hub(), runs
+        self.hub, self.runs, self._catalogue = Hub(), runs, Catalogue(runs)
         self._first = first
         self._steering: Steering | None = None
         self._waiting: set[asyncio.Task[None]] = set()
@@ -59,7 +58,7 @@ class Dashboard:
         routes = [
             Route("/", self._page),
             Route("/api/stream", self._stream),
-            Route("/api/catalogue", self._catalogue),
+            Route("/api/catalogue", self._listed),
             Route("/api/frame/{box}/{key}", self._frame),
             Route("/api/at", self._at),
             Route("/api/start", self._start, methods=["POST"]),
@@ -126,11 +125,8 @@ class Dashboard:
             raise HTTPException(404, "this run has no plan: it was made by an earlier version")
         return JSONResponse(view.snapshot())
 
-    async def _catalogue(self, request: Request) -> Response:
-        return JSONResponse(await asyncio.to_thread(self._list))
-
-    def _list(self) -> dict[str, Any]:
-        return {"scenarios": self.runs.scenarios(), "policies": [_policy(n) for n in shipped.names("policies")]}
+    async def _listed(self, request: Request) -> Response:
+        return Response(await asyncio.to_thread(self._catalogue.read), media_type="application/json")
 
     async def _start(self, request: Request) -> Response:
         asked = await _asked(request)
@@ -226,13 +222,3 @@ async def _bad_input(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "the run doesn't answer: it is over, or not up yet"}, 409)
-
-
-def _policy(name: str) -> dict[str, Any]:
-    """Return a policy as the page lists it, each rule with what it looks for, what it does and on what evidence."""
-    policy: Policy = load_policy(name)
-    rules = []
-    for rule in policy.rules:
-        data = rule.model_dump(mode="json", exclude_defaults=True, by_alias=True)
-        rules.append({key: data.get(key) for key in ("name", "match", "action", "evidence")})
-    return {"name": name, "title": policy.title, "about": policy.about, "rules": rules}

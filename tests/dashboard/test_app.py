@@ -13,7 +13,9 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 
+from testbed import shipped
 from testbed.dashboard.app import ACTS, Dashboard
+from testbed.dashboard.catalogue import Catalogue
 from testbed.dashboard.guard import refusal
 from testbed.dashboard.hub import Hub
 from testbed.dashboard.runs import Runs
@@ -204,6 +206,17 @@ def test_the_catalogue_tells_rules_with_their_evidence(client: TestClient) -> No
     assert rule["evidence"]["mark"] == "M"
     assert rule["match"]
     assert rule["action"]
+
+
+def test_the_catalogue_is_read_again_when_a_file_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shipped, "_PLACES", (tmp_path,))
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "scenarios").mkdir()
+    catalogue = Catalogue(Runs(tmp_path))
+    assert json.loads(catalogue.read()) == {"scenarios": [], "policies": []}
+    (tmp_path / "policies" / "mine.yaml").write_text("policy: mine\ntitle: Mine\nrules: []\n")
+    (tmp_path / "policies" / "faulty.yaml").write_text("policy: faulty\nrules: 5\n")
+    assert [policy["title"] for policy in json.loads(catalogue.read())["policies"]] == ["Mine"]
 
 
 def test_a_frame_needs_a_box(client: TestClient) -> None:
