@@ -27,3 +27,14 @@ tools: setup
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: docs man vm-test
+docs: setup
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+man: setup
+	.venv/bin/python -m testbed.manual build/man
+
+# a real Debian 12 machine under emulation, by the Vagrantfile: some 15 minutes, and root on amd64
+vm-test:
+	scripts/vmtest

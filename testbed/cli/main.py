@@ -27,6 +27,8 @@ VERBS = (
     "policy",
     "explain",
     "tool",
+    "lab",
+    "completion",
 )
 
 

@@ -108,6 +108,12 @@ class Fabric:
             batch.append("link set br0 up")
         for interface in node.interfaces:
             batch += self._interface(node, interface)
+            if (prefix := self.plan.isolated.get(interface.name)) is not None:
+                batch.append(
+                    f"rule add iif {interface.name} to {prefix} blackhole"
+                    if prefix
+                    else f"link set {interface.name} type bridge_slave isolated on"
+                )
         for prefix in node.local_prefixes:
             batch.append(f"route add local {prefix} dev lo")
         batch += [f"route add {route.to} via {route.via}" for route in node.routes]

@@ -61,6 +61,8 @@ class TopologyPlan:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     zone: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ipv6: bool = False
+    isolated: Mapping[str, str] = field(default_factory=dict)
+    """Ports that pass no packet to each other: a switch's, or a router's port (toward hosts of that prefix)."""
 
     def node(self, name: str) -> Node:
         """Return the node of that name; `KeyError` if there is none."""

@@ -172,6 +172,8 @@ class Topology(Strict):
     """Hosts of the first provider: `client1`, `client2`, …"""
     ipv6: bool = False
     """Whether hosts have IPv6 addresses and names AAAA records."""
+    isolated: bool = False
+    """Whether the first provider keeps its clients apart, so that none reaches another."""
     boxes: Mapping[str, str] = {}
     """Further boxes behind `gateway`, in order: name → policy."""
     providers: Mapping[str, ProviderSpec] = Field(default={}, max_length=15)
@@ -233,7 +235,7 @@ class Scenario(Strict):
         topology = self.topology
         return TopologyShape(
             clients=topology.clients, boxes=("gateway", *topology.boxes), ipv6=topology.ipv6, groups=topology.groups,
-            zone=topology.names, hosts=topology.hosts,
+            zone=topology.names, hosts=topology.hosts, isolated=topology.isolated,
             providers={name: Provider(p.clients, p.policy is not None) for name, p in topology.providers.items()},
         )  # fmt: skip
 

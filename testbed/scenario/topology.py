@@ -54,6 +54,8 @@ class TopologyShape:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Further world hosts: name → address in 198.18.0.0/24."""
+    isolated: bool = False
+    """Whether the first provider keeps its clients apart."""
 
     @property
     def provider_boxes(self) -> tuple[str, ...]:
@@ -77,7 +79,14 @@ def plan(shape: TopologyShape) -> TopologyPlan:
     nodes += _world(shape, cables)
     groups = {**GROUPS, **{name: tuple(values) for name, values in shape.groups.items()}}
     zone = {name: tuple(values) for name, values in shape.zone.items()}
-    return TopologyPlan(tuple(nodes), tuple(cables), groups, zone, shape.ipv6)
+    return TopologyPlan(tuple(nodes), tuple(cables), groups, zone, shape.ipv6, _isolated(shape))
+
+
+def _isolated(shape: TopologyShape) -> dict[str, str]:
+    """Return the ports between which nothing may pass: the clients' on the switch, and around it by the router."""
+    if not shape.isolated:
+        return {}
+    return {**{f"access-eth{index}": "" for index in range(shape.clients)}, "isp-eth0": "100.64.1.0/24"}
 
 
 def client_names(shape: TopologyShape) -> list[str]:

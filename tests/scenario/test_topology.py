@@ -42,6 +42,14 @@ def test_a_plan_is_as_it_was(name: str) -> None:
     assert json.loads(golden.read_text(encoding="utf-8")) == json.loads(json.dumps(plan(SHAPES[name]).as_json()))
 
 
+def test_isolated_clients_are_kept_apart_on_the_switch_and_around_it() -> None:
+    apart = plan(TopologyShape(clients=3, isolated=True)).isolated
+    assert apart == {"access-eth0": "", "access-eth1": "", "access-eth2": "", "isp-eth0": "100.64.1.0/24"}
+    clients = {i.addresses[0] for n in plan(TopologyShape(clients=100)).nodes for i in n.interfaces
+               if n.name.startswith("client")}  # fmt: skip
+    assert all(ipaddress.ip_interface(address).ip in ipaddress.ip_network("100.64.1.0/24") for address in clients)
+
+
 def walk(country: TopologyPlan, start: str, target: str) -> list[str]:
     """Follow routes by longest prefix, as the kernel does, and return the nodes on the way."""
     wanted = ipaddress.ip_address(target)

@@ -1,0 +1,108 @@
+"""The documentation: the site builds without a warning, its files are right, its commands are ones that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from testbed.cli.check import problems_of
+from testbed.cli.main import cli
+from testbed.labs.lab import labs
+from testbed.manual import entries, man_pages
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(lab.page("en") for lab in labs())])
+_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_KIND = re.compile(r"^(scenario|policy|link|recipe): \S", re.MULTILINE)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
+
+
+def _blocks(page: Path, *languages: str) -> Iterator[str]:
+    for language, text in _FENCE.findall(page.read_text(encoding="utf-8")):
+        if language in languages:
+            yield text
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    """Yield the `testbed` commands of a page: whole lines of its blocks, up to a pipe or a redirection."""
+    for text in _blocks(page, "sh", "console", ""):
+        for line in text.replace("\\\n", " ").splitlines():
+            bare = re.split(r" (?:\||>|&&|#)", line.removeprefix("$ ").removeprefix(".venv/bin/"))[0]
+            if bare.startswith("testbed ") and "…" not in bare:
+                yield shlex.split(bare)[1:]
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "reference-cli.html").read_text().count("<h2") >= len(list(entries()))
+    pages = [*tmp_path.glob("*.html"), *tmp_path.glob("labs/*/*.html")]
+    outside = re.compile(r'(?:src|rel="stylesheet" href)="https?://')
+    assert not [page.name for page in pages if outside.search(page.read_text())], "fetched from elsewhere"
+
+
+@each_page
+def test_every_file_in_a_page_is_right(page: Path, tmp_path: Path) -> None:
+    for number, text in enumerate(_blocks(page, "yaml")):
+        if _KIND.match(text):
+            for other in _blocks(page, "yaml"):  # a page's files may extend each other
+                if found := re.match(r"policy: (\S+)", other):
+                    (tmp_path / f"{found[1]}.yaml").write_text(other)
+            file = tmp_path / f"block-{number}.yaml"
+            file.write_text(text)
+            assert problems_of(file) == [], text
+
+
+@each_page
+def test_every_command_in_a_page_can_be_called(page: Path) -> None:
+    for argv in _commands(page):
+        command: click.Command = cli
+        context = click.Context(cli, info_name="testbed")
+        rest = list(argv)
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            name, child, rest = command.resolve_command(context, rest)
+            assert child is not None, argv
+            command = child
+            context = command.make_context(str(name), rest if not isinstance(child, click.Group) else [], context,
+                                           resilient_parsing=isinstance(child, click.Group))  # fmt: skip
+        assert command is not cli
+
+
+def test_every_make_target_in_a_page_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for text in _blocks(page, "sh", "console"):
+            assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
+def test_every_verb_has_a_man_page_with_its_options() -> None:
+    pages = man_pages()
+    assert {"testbed.1", "testbed-run.1", "testbed-policy-explain.1", "testbed-lab-start.1"} <= set(pages)
+    for entry in entries():
+        page = pages[f"{entry.words.replace(' ', '-')}.1"]
+        assert page.startswith(".TH ")
+        assert page.count("\n.TP\n") == len(entry.options)
+        assert page.isascii()  # groff reads nothing else without being told
+        assert not re.search(r"^['.](?!TH|SH|B |PP|TP|nf|fi)", page, re.MULTILINE), "a line roff would take for a macro"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_the_verbs(shell: str) -> None:
+    script = subprocess.run([sys.executable, "-m", "testbed.cli.main", "completion", shell],
+                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    assert "_TESTBED_COMPLETE" in script
+    words = {"COMP_WORDS": "testbed po", "COMP_CWORD": "1"} if shell != "fish" else {
+        "COMP_WORDS": "testbed po", "COMP_CWORD": "po"}  # fmt: skip
+    asked = subprocess.run(
+        [str(Path(sys.executable).parent / "testbed")], capture_output=True, text=True, check=True,
+        env={**words, "_TESTBED_COMPLETE": f"{shell}_complete", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert "policy" in asked.stdout
