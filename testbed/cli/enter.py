@@ -27,7 +27,7 @@ def command(run: str, node: str, argv: tuple[str, ...], as_json: bool) -> int:
     shell = [os.environ.get("SHELL", "/bin/sh")]
     path = open_run(run).path
     home = path / "work" / "hosts" / node / "home"
-    trust = hosts.Trust(path / "work" / "ca" / "ca.pem", path / "work" / "ca" / "nssdb")
+    trust = hosts.Trust(path / "work" / "ca" / "trusted.pem", path / "work" / "ca" / "nssdb")
     inside = sandbox.enter_argv(path, node, list(argv) or shell)
     status = subprocess.call(inside, env={**os.environ, **hosts.environment(home, trust)})
     status = status if status >= 0 else 128 - status

@@ -83,6 +83,8 @@ class Policy(Strict):
     """The `GeoTable` behind `countries` and `networks`; filled in by `load_policy`."""
     plugins: Mapping[str, Any] = Field(default={}, exclude=True)
     """What plug-in matchers stand for; filled in only where the user allows plug-ins."""
+    program: str = Field(default="", exclude=True)
+    """The file of a program that is the box itself; such a policy has no rules that anybody could read."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,6 +103,11 @@ class Policy(Strict):
     def rule_names(self) -> tuple[str, ...]:
         """The names of the rules, in order."""
         return tuple(rule.name for rule in self.rules)
+
+    @property
+    def issuers(self) -> set[str]:
+        """The names under which it opens TLS connections."""
+        return {rule.action.intercept.issuer for rule in self.rules if rule.action.intercept is not None}
 
     def without(self, rule: str) -> Policy:
         """Return the policy without one of its rules."""
@@ -166,7 +173,12 @@ class Policy(Strict):
 
 
 def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | None = None) -> Policy:
-    """Load a policy by shipped name or path, its lists read; `InputError` with all faults."""
+    """Load a policy by shipped name or path, its lists read; `InputError` with all faults.
+
+    A Python file is a box of the user's own; it is compiled, never run.
+    """
+    if str(reference).endswith(".py"):
+        return _program(Path(reference))
     inherited = read_inherited(reference)
     document = inherited.document
     policy = validate(document, Policy)
@@ -179,6 +191,23 @@ def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | Non
         raise InputError(problems)
     read = {"names": names, "prefix_lists": prefixes, "groups": known_groups, "geography": geography}
     return policy.model_copy(update=read)
+
+
+def _program(path: Path) -> Policy:
+    try:
+        compile(path.read_bytes(), str(path), "exec")
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(str(path), f"can't be read: {error}", "give a Python file")]) from None
+    except SyntaxError as error:
+        raise InputError([Problem(f"{path}:{error.lineno}", f"not Python: {error.msg}", "mend the program")]) from None
+    return Policy(policy=path.stem, title=f"The program {path.name}", placement="in-path", program=str(path))
+
+
+def refuse_program(policy: Policy, what: str) -> None:
+    """Say where a box of the user's own can't stand for a policy; `InputError` if it is one."""
+    if policy.program:
+        mend = "it works as the policy of a box from the start, in `testbed exec`, `shell` and scenarios"
+        raise InputError([Problem(policy.program, f"a program can't {what}", mend)])
 
 
 def _under(base: Mapping[str, Any], given: Any) -> Any:

@@ -23,6 +23,7 @@ from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Sid
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy
 from testbed.middlebox import kernel, ledger, nfqueue, prober
+from testbed.middlebox.interceptor import Interceptor
 from testbed.middlebox.plugins import load_allowed
 
 _BATCH = 32
@@ -50,6 +51,8 @@ class BoxConfig:
     """Let the kernel decide what it can; without, every packet is judged by the engine, for comparison."""
     plugins: bool = False
     """Run the code that the policy's plug-ins name."""
+    authorities: str = ""
+    """The folder of the censor's certificate authorities; default: beside the events."""
 
 
 @dataclass(order=True, slots=True)
@@ -78,6 +81,8 @@ class LiveBox:
         if config.ipv6:
             self._raw[6] = _raw_socket(socket.AF_INET6)
         self._prober = prober.Prober()
+        authorities = Path(config.authorities) if config.authorities else Path(config.events).parent / "ca"
+        self._interceptor = Interceptor(authorities, ipv6=config.ipv6)
         self._later: list[_Later] = []
         self._order = 0
         self._worst_lag_s = 0.0
@@ -94,6 +99,7 @@ class LiveBox:
         sets = self.engine.policy.kernel_sets() if self.config.kernel_rules else ()
         self._rules.replace(self._marks, sets)
         self._ledger.begin([item.rule for item in sets])
+        self._interceptor.take_policy(self.engine.policy)
 
     def now(self) -> float:
         """Return the emulated Unix time."""
@@ -105,12 +111,16 @@ class LiveBox:
         while self._running:
             reading, writing = self._prober.sockets()
             # select() and not poll(): its timeout is in microseconds, theirs is rounded up to a millisecond
-            ready, writable, _ = select.select([*descriptors, *reading], writing, (), self._wait_s())
+            ready, writable, _ = select.select(
+                [*descriptors, *reading, *self._interceptor.descriptors], writing, (), self._wait_s()
+            )
             if descriptors[0] in ready:
                 self._drain()
             if descriptors[1] in ready:
                 self._control.accept_ready()
             self._probe({*ready, *writable})
+            for note in self._interceptor.reports():
+                self._record(Decision(notes=(note,)), b"", self.now())
             self._send_due()
             self._tally()
 
@@ -140,6 +150,9 @@ class LiveBox:
     def _judge(self, queued: nfqueue.Queued) -> None:
         side = Side.INSIDE if queued.in_interface == self._inside else Side.OUTSIDE
         now = self.now()
+        if self._interceptor.meets(queued.raw):
+            self._queue.drop(queued.id)
+            return
         decision = self.engine.receive(queued.raw, side, now)
         if decision is PASSED:
             self._queue.accept(queued.id)
@@ -159,6 +172,8 @@ class LiveBox:
                 self._queue.drop(queued.id)
         elif decision.verdict is Verdict.DELAY and decision.until is not None:
             self._push(decision.until, packet_id=queued.id)
+        elif decision.intercept is not None:
+            self._intercept(queued, decision.intercept, now)
         else:
             self._queue.accept(queued.id, self._marks.passed if decision.offload is Offload.PASS else 0)
         if onward:
@@ -168,6 +183,15 @@ class LiveBox:
                 self._inject(injection, now)
         if decision.notes:
             self._record(decision, queued.raw, now)
+
+    def _intercept(self, queued: nfqueue.Queued, rule: str, now: float) -> None:
+        """Take a connection over, this packet with it; where that can't be, it passes, and the events say why."""
+        note = self._interceptor.take(bytes(queued.raw), rule)
+        if note is None:
+            self._queue.drop(queued.id)
+        else:
+            self._queue.accept(queued.id)
+            self._record(Decision(notes=(note,)), b"", now)
 
     def _probe(self, ready: set[int]) -> None:
         """Go on with the probes under way, and tell the engine what those that are over saw."""
@@ -243,7 +267,7 @@ class LiveBox:
             self._tally(force=True)
             return {
                 **self.engine.counters, "queue_drops": self._queue.losses(), "worst_lag_s": self._worst_lag_s,
-                "late": self._late, "kernel": self._ledger.as_json(),
+                "late": self._late, "kernel": self._ledger.as_json(), "intercepted": self._interceptor.taken,
                 "policy": self._policy.policy, "disabled": sorted(self._disabled),
                 "blocked": list(self._blocked),
             }  # fmt: skip
@@ -291,6 +315,7 @@ class LiveBox:
         self._tally(force=True)
         self._ledger.close()
         self._prober.close()
+        self._interceptor.close()
         self._queue.close()
         self._control.close()
         self._events.close()

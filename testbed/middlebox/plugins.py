@@ -24,7 +24,7 @@ from typing import Any
 
 from testbed import shipped
 from testbed.dpi.matchers import Evidence, PlugIn
-from testbed.dpi.policy import Policy, load_policy
+from testbed.dpi.policy import Policy, load_policy, refuse_program
 from testbed.dpi.sight import Sight
 from testbed.errors import InputError, MachineError, Problem
 
@@ -38,6 +38,7 @@ def allow(policy: Policy, folder: Path) -> Policy:
 def load_allowed(reference: str, groups: Mapping[str, Sequence[str]], *, plugins: bool) -> Policy:
     """Load a policy and, where the user allows them, its plug-ins."""
     policy = load_policy(reference, groups)
+    refuse_program(policy, "be read by the engine")
     return allow(policy, shipped.find(reference, "policies").parent) if plugins else policy
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,9 @@ add counter ip t n; \
 add chain ip t c { type filter hook forward priority -160; }; \
 add rule ip t c meta mark 1 update @f { ip saddr . meta l4proto . th sport } counter name n; \
 add rule ip t c tcp flags & (syn | ack) == syn delete @f { ip saddr . meta l4proto . th sport } return'"""
+_REPAIR = f"""{sys.executable} -c \
+'import socket; s = socket.socket(); s.setsockopt(0, 19, 1); s.setsockopt(6, 19, 1)' && \
+ip rule add pref 100 fwmark 1 lookup 100 && ip route add local 0.0.0.0/0 dev lo table 100"""
 _APT = "apt install "
 PROBES: tuple[Probe, ...] = (
     Probe("namespaces", True, "true", "nothing live works", "sysctl kernel.unprivileged_userns_clone=1, or use sudo"),
@@ -63,6 +67,7 @@ PROBES: tuple[Probe, ...] = (
           "no delay or loss on a kernel link; the user-space one has both", "modprobe sch_netem"),
     Probe("fq_codel", False, _PAIR + "tc qdisc add dev pa root fq_codel", "nothing yet", "modprobe sch_fq_codel"),
     Probe("TUN", False, "ip tuntap add dev t0 mode tun", "VPN tools don't run", "modprobe tun"),
+    Probe("TCP repair", False, _REPAIR, "no TLS interception (kazakhstan-2019)", "a Linux kernel of 5.0 or later"),
     Probe("TPROXY", False, "iptables -t mangle -A PREROUTING -p tcp -j TPROXY --on-port 1", "nothing yet",
           "modprobe xt_TPROXY"),
     Probe("WireGuard", False, "ip link add w0 type wireguard", "wireguard-go is used", "modprobe wireguard"),

@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from testbed import control
+from testbed.authority import Authority, folder_of
 from testbed.clock import RunClock
 from testbed.errors import MachineError, TestbedError
 from testbed.link import kernel
@@ -30,7 +31,6 @@ from testbed.run import capture
 from testbed.run.directory import RunDirectory
 from testbed.scenario.plan import TopologyPlan
 from testbed.units import format_rate
-from testbed.world.ca import RunCA
 from testbed.world.start import start_world
 
 LINK = "nationallink"
@@ -50,6 +50,10 @@ class CountrySpec:
     seed: int
     capture: bool = True
     plugins: bool = False
+    issuers: tuple[str, ...] = ()
+    """The names under which its censors open TLS connections."""
+    trusts_censor: bool = False
+    """Whether hosts trust these."""
 
 
 @dataclass(slots=True)
@@ -68,7 +72,7 @@ class Country:
     directory: RunDirectory
     clock: RunClock
     fabric: Fabric = field(init=False)
-    ca: RunCA = field(init=False)
+    ca: Authority = field(init=False)
     _processes: list[_Process] = field(init=False, default_factory=list)
     _captures: list[_Process] = field(init=False, default_factory=list)
     _services: list[_Process] = field(init=False, default_factory=list)
@@ -92,8 +96,9 @@ class Country:
 
     def _start(self) -> None:
         self.directory.write_json(self.directory.plan, self.spec.plan.as_json())
-        self.ca = RunCA.create(self.directory.path / "work" / "ca")
-        trust = Trust(self.ca.bundle, self.ca.nss_folder)
+        self.ca = Authority.create(self.directory.path / "work" / "ca")
+        censors = [Authority.at(folder_of(self.directory.authorities, name), name) for name in self.spec.issuers]
+        trust = Trust(*self.ca.write_trust(censors if self.spec.trusts_censor else ()))
         self.fabric = self._stack.enter_context(Fabric(self.spec.plan, run_dir=self.directory.path, trust=trust))
         starting = [self._start_link(), *(self._start_box(box) for box in sorted(self.spec.policies))]
         if self.spec.capture:
@@ -117,7 +122,7 @@ class Country:
             "samples": str(self.directory.link_samples),
             "epoch": self.clock.epoch, "t0": self.clock.t0,
         }  # fmt: skip
-        return self._start_module("testbed.middlebox.pipe", "link", LINK, config)
+        return self._start_program(["-m", "testbed.middlebox.pipe"], "link", LINK, config)
 
     def _start_kernel_link(self, link: LinkSpec | None) -> None:
         """Bridge the two ports; shape them, and watch both, since fidelity can't be had from the kernel otherwise."""
@@ -170,15 +175,17 @@ class Country:
             "groups": {name: list(values) for name, values in self.spec.plan.groups.items()},
             "seed": self.spec.seed, "events": str(self.directory.box_events(box)),
             "control": str(self.directory.control(box)), "epoch": self.clock.epoch, "t0": self.clock.t0,
-            "ipv6": self.spec.plan.ipv6, "plugins": self.spec.plugins,
+            "ipv6": self.spec.plan.ipv6, "plugins": self.spec.plugins, "authorities": str(self.directory.authorities),
         }  # fmt: skip
-        return self._start_module("testbed.middlebox.box", box, box, config)
+        policy = self.spec.policies[box]
+        program = [policy] if policy.endswith(".py") else ["-m", "testbed.middlebox.box"]
+        return self._start_program(program, box, box, config)
 
-    def _start_module(self, module: str, name: str, node: str, config: Mapping[str, Any]) -> _Process:
+    def _start_program(self, program: Sequence[str], name: str, node: str, config: Mapping[str, Any]) -> _Process:
         path = self.directory.path / "work" / f"{name}.config.json"
         self.directory.write_json(path, config)
         log = self.directory.log(name)
-        popen = self.fabric.popen(node, [sys.executable, "-m", module, str(path)], log_path=log, stdout=subprocess.PIPE)
+        popen = self.fabric.popen(node, [sys.executable, *program, str(path)], log_path=log, stdout=subprocess.PIPE)
         process = _Process(name, node, popen, log)
         self._processes.append(process)
         return process

@@ -77,6 +77,11 @@ class RunDirectory:
         return self.path / "plan.json"
 
     @property
+    def authorities(self) -> Path:
+        """The certificate authorities of censors that open TLS connections: `NAME-IN-SMALL-LETTERS/ca.pem`."""
+        return self.path / "ca"
+
+    @property
     def link_samples(self) -> Path:
         """Rate, queue and counters of the national link ten times a second, as JSON lines."""
         return self.path / "link.jsonl"

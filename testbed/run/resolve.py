@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.dpi.compiled import check_plugins
+from testbed.dpi.policy import load_policy
 from testbed.link.load import load_link
 from testbed.link.spec import LinkSpec
 from testbed.middlebox.plugins import load_allowed
@@ -30,8 +31,17 @@ def country_spec(scenario: Scenario, directory: RunDirectory, job: Mapping[str, 
         box: str(chosen if chosen and box == scenario.shape.boxes[0] else policy)
         for box, policy in scenario.box_policies.items()
     }
-    for policy in policies.values():
-        check_plugins(load_allowed(policy, topology.groups, plugins=bool(job.get("plugins"))))
+    plugins = bool(job.get("plugins"))
+    issuers: set[str] = set()
+    for reference in (*policies.values(), *(step.policy for step in scenario.timeline if step.policy is not None)):
+        if load_policy(reference, topology.groups).program:
+            continue
+        policy = load_allowed(reference, topology.groups, plugins=plugins)
+        check_plugins(policy)
+        issuers |= policy.issuers
     link: LinkSpec | None = load_link(job["link"]) if job.get("link") else scenario.link_spec
     seed = scenario.seed if job.get("seed") is None else job["seed"]
-    return CountrySpec(topology, link, policies, seed, capture=job["capture"], plugins=bool(job.get("plugins")))
+    return CountrySpec(
+        topology, link, policies, seed, capture=job["capture"], plugins=plugins, issuers=tuple(sorted(issuers)),
+        trusts_censor=scenario.topology.trusts_censor,
+    )  # fmt: skip

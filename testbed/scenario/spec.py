@@ -184,6 +184,8 @@ class Topology(Strict):
     """Address groups that policies name: group → prefixes."""
     names: Mapping[str, tuple[str, ...]] = {}
     """Names with fixed addresses; `*.suffix` stands for everything under it."""
+    trusts_censor: bool = False
+    """Whether hosts trust the authorities under which the policies' `intercept` opens TLS connections."""
 
 
 class Scenario(Strict):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from testbed.world.ca import RunCA
+from testbed.authority import Authority
 from testbed.world.issuer import Issuer
 
 _MOST_BYTES, _MOST_DELAY_S = 1 << 30, 300.0
@@ -108,7 +108,7 @@ async def serve(address: str, port: int) -> None:
 
 async def main(port: int, authority: Path) -> None:
     """Serve pages on a port of loopback and certificates on the next one."""
-    issuer = Issuer(RunCA.load(authority))
+    issuer = Issuer(Authority.load(authority))
     await asyncio.gather(serve("127.0.0.1", port), issuer.serve("127.0.0.1", port + 1))
 
 

@@ -10,13 +10,13 @@ import asyncio
 from functools import lru_cache
 from urllib.parse import parse_qs, urlsplit
 
-from testbed.world.ca import RunCA
+from testbed.authority import Authority
 
 
 class Issuer:
     """Mints and remembers certificates of one authority."""
 
-    def __init__(self, authority: RunCA) -> None:
+    def __init__(self, authority: Authority) -> None:
         self._mint = lru_cache(maxsize=4096)(lambda name: b"".join(authority.mint([name])))
 
     def answer(self, target: str) -> bytes | None:

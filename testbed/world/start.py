@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from testbed.authority import Authority
 from testbed.errors import MachineError, TestbedError
 from testbed.net import ports
 from testbed.scenario.plan import TopologyPlan
 from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, PUBLIC_RESOLVER6, RESOLVER, RESOLVER6
-from testbed.world.ca import RunCA
 
 _READY_S = 20.0
 _RESOLVER_NAMES = ("dns.google", "one.one.one.one", "cloudflare-dns.com", "dns.quad9.net", "resolver.test")
@@ -71,7 +71,7 @@ def _resolvers(plan: TopologyPlan) -> tuple[list[str], list[str]]:
     return [RESOLVER], [PUBLIC_RESOLVER]
 
 
-def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: RunCA) -> list[Service]:
+def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: Authority) -> list[Service]:
     """Start every server of the world and wait until all answer; `MachineError` if one is not installed."""
     work, logs = run_dir / "work" / "world", run_dir / "logs"
     work.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _unbound(addresses: Sequence[str], work: Path, certificate: tuple[Path, Path
     return "\n".join(lines)
 
 
-def _caddyfile(ca: RunCA, ipv6: bool) -> str:
+def _caddyfile(ca: Authority, ipv6: bool) -> str:
     bind = "[::]" if ipv6 else "0.0.0.0"  # [::] takes IPv4 too
     return f"""{{
     admin off

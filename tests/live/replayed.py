@@ -80,7 +80,7 @@ def _live(events: Sequence[dict[str, Any]], policies: Sequence[str]) -> dict[str
             told.setdefault(now, Counter())
         elif event["reason"] == _KERNEL:
             told[now][event["rule"], _KERNEL] += event["evidence"]["packets"]
-        else:
+        elif event["trigger"]["hash"]:  # else it tells of a whole connection that was opened, which no replay can
             told[now][_key(event, event["trigger"]["hash"], event["verdict"], event["injections"])] += 1
     return told
 

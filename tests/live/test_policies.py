@@ -190,6 +190,7 @@ def test_kazakhstan(seen: Found) -> None:
     found = seen["kazakhstan-2019"]
     assert (found["dropped"]["exit"], found["dropped http"]["exit"]) == (TIMEOUT, TIMEOUT)
     assert ok(found["other"])
+    assert found["intercepted"]["exit"] == 60, "a certificate of the censor's own"
 
 
 def test_india(seen: Found) -> None:

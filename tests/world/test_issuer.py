@@ -10,15 +10,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from testbed.world.ca import RunCA
+from testbed.authority import Authority
 from testbed.world.issuer import Issuer
 
 LONG = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 53, "example"])
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> RunCA:
-    return RunCA.create(tmp_path_factory.mktemp("ca"))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.create(tmp_path_factory.mktemp("ca"))
 
 
 def target(name: str) -> str:
@@ -26,7 +26,7 @@ def target(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["any.example", "a_b.example", "xn--e1afmkfd.example", "localhost2", LONG])
-def test_a_certificate_is_right_for_its_name(authority: RunCA, name: str) -> None:
+def test_a_certificate_is_right_for_its_name(authority: Authority, name: str) -> None:
     found = Issuer(authority).answer(target(name.upper()))
     assert found is not None
     leaf, root = x509.load_pem_x509_certificates(found)
@@ -38,19 +38,19 @@ def test_a_certificate_is_right_for_its_name(authority: RunCA, name: str) -> Non
         assert verifier.verify(leaf, [])[-1] == root
 
 
-def test_the_second_client_gets_the_same_certificate(authority: RunCA) -> None:
+def test_the_second_client_gets_the_same_certificate(authority: Authority) -> None:
     issuer = Issuer(authority)
     assert issuer.answer(target("any.example")) == issuer.answer(target("ANY.example."))
     assert issuer.answer(target("any.example")) != issuer.answer(target("other.example"))
 
 
 @pytest.mark.parametrize("path", ["/certificate", "/", "", target(""), target("имя.example")])
-def test_what_names_no_server_gets_none(authority: RunCA, path: str) -> None:
+def test_what_names_no_server_gets_none(authority: Authority, path: str) -> None:
     assert Issuer(authority).answer(path) is None
 
 
-def test_an_authority_is_loaded_as_it_was_made(authority: RunCA) -> None:
-    again = RunCA.load(authority.folder)
+def test_an_authority_is_loaded_as_it_was_made(authority: Authority) -> None:
+    again = Authority.load(authority.folder)
     assert again.certificate == authority.certificate
     chain, key = again.issue([LONG])
     assert chain.read_bytes().startswith(b"-----BEGIN CERTIFICATE")

@@ -1,4 +1,4 @@
-"""The run's certificate authority: made anew for each run, trusted by the run's hosts and by nobody else."""
+"""The certificate authorities of a run, made anew for each: the world's, which hosts trust, and those of censors."""
 
 from __future__ import annotations
 
@@ -15,25 +15,32 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+RUN = "Testbed run authority"
 _BEFORE, _AFTER = datetime.timedelta(days=2), datetime.timedelta(days=30)
 
 
+def folder_of(folder: Path, name: str) -> Path:
+    """Return where the authority of a common name is kept below a folder."""
+    words = "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
+    return folder / ("-".join(words)[:60] or "nameless")
+
+
 @dataclass(frozen=True, slots=True)
-class RunCA:
-    """The authority's files; `bundle` is what hosts trust."""
+class Authority:
+    """An authority and its files; `bundle` is what a host has to trust."""
 
     folder: Path
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
     @classmethod
-    def create(cls, folder: Path) -> RunCA:
-        """Make the authority below `folder`."""
+    def create(cls, folder: Path, name: str = RUN) -> Authority:
+        """Make an authority of that common name below `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Testbed run authority")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
-            _builder(name, name, key)
+            _builder(subject, subject, key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=2), critical=True)
             .add_extension(_usage(sign_certificates=True), critical=True)
             .sign(key, hashes.SHA256())
@@ -41,8 +48,12 @@ class RunCA:
         authority = cls(folder, key, certificate)
         authority.bundle.write_bytes(_pem(certificate))
         _write_key(authority.key_path, key)
-        authority._write_nss()
         return authority
+
+    @classmethod
+    def at(cls, folder: Path, name: str) -> Authority:
+        """Return the authority below `folder`, made if there is none yet."""
+        return cls.load(folder) if (folder / "ca.pem").exists() else cls.create(folder, name)
 
     @property
     def bundle(self) -> Path:
@@ -59,18 +70,26 @@ class RunCA:
         """The authority's key in PEM."""
         return self.folder / "ca.key"
 
-    def _write_nss(self) -> None:
-        """Make the database; without `certutil` (Debian's libnss3-tools) browsers won't trust the authority."""
-        if shutil.which("certutil") is None:
-            return
-        self.nss_folder.mkdir()
-        database = ["certutil", "-d", f"sql:{self.nss_folder}"]
-        subprocess.run([*database, "-N", "--empty-password"], check=True, capture_output=True)
-        add = ["-A", "-t", "C,,", "-n", "testbed", "-i", str(self.bundle)]
-        subprocess.run([*database, *add], check=True, capture_output=True)
+    def write_trust(self, others: Sequence[Authority] = ()) -> tuple[Path, Path]:
+        """Write what makes hosts trust this authority and others: a PEM bundle, a database for browsers; return both.
+
+        Without `certutil` (Debian's libnss3-tools) there is no database, and browsers won't trust them.
+        """
+        trusted = [self, *others]
+        bundle = self.folder / "trusted.pem"
+        bundle.write_bytes(b"".join(_pem(authority.certificate) for authority in trusted))
+        if shutil.which("certutil") is not None:
+            self.nss_folder.mkdir()
+            database = ["certutil", "-d", f"sql:{self.nss_folder}"]
+            subprocess.run([*database, "-N", "--empty-password"], check=True, capture_output=True)
+            for number, authority in enumerate(trusted):
+                name = f"testbed-{number}" if number else "testbed"
+                add = ["-A", "-t", "C,,", "-n", name, "-i", str(authority.bundle)]
+                subprocess.run([*database, *add], check=True, capture_output=True)
+        return bundle, self.nss_folder
 
     @classmethod
-    def load(cls, folder: Path) -> RunCA:
+    def load(cls, folder: Path) -> Authority:
         """Return the authority that `create` made below `folder`."""
         key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
