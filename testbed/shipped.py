@@ -24,7 +24,7 @@ def names(kind: str) -> list[str]:
 def find(reference: str | Path, kind: str) -> Path:
     """Return the file that a reference means: a `Path`, text that looks like one, a shipped name, or a file at hand."""
     text = str(reference)
-    if isinstance(reference, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+    if isinstance(reference, Path) or "/" in text or text.endswith((".yaml", ".yml", ".py")):
         return Path(text)
     named = folder(kind) / f"{text}.yaml"
     return Path(text) if not named.exists() and Path(text).is_file() else named

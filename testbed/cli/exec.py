@@ -17,7 +17,9 @@ from testbed.errors import InputError, Problem
     short_help="Run any command behind the censor.",
 )
 @click.option("--scenario", metavar="S", help="A scenario's net, link and policy; a name or a file.")
-@click.option("--policy", metavar="P", help="A policy alone, on the default net (default: tm-2022).")
+@click.option(
+    "--policy", metavar="P", help="A policy alone, on the default net (default: tm-2022); FILE.py is run as the box."
+)
 @click.option("--link", metavar="L", help="A link's name or file; `none` for unshaped (default: national-2021).")
 @click.option("--node", metavar="N", default="client1", show_default=True, help="Where the command runs.")
 @click.option("--seed", type=int, default=1, show_default=True)

@@ -13,7 +13,7 @@ from testbed.documents import Document, Location
 from testbed.dpi.explain import as_lines, explain, line_of
 from testbed.dpi.inherit import read_inherited
 from testbed.dpi.names import check_pattern, read_list
-from testbed.dpi.policy import Hit, load_policy
+from testbed.dpi.policy import Hit, load_policy, refuse_program
 from testbed.errors import InputError, Problem
 from testbed.scenario.topology import GROUPS
 
@@ -32,6 +32,7 @@ def command(name: str, reference: str, against: Path | None, as_json: bool) -> i
     testbed policy explain t.co --policy my-policy.yaml --against my-names.txt
     """
     policy = load_policy(reference, GROUPS)
+    refuse_program(policy, "be explained: what it does shows when it runs")
     inherited = read_inherited(reference)
     folders = (*inherited.folders, shipped.folder("policies"))
     asked = name.lower().rstrip(".")

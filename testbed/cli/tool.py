@@ -11,7 +11,7 @@ import click
 
 from testbed import shipped
 from testbed.cli import live
-from testbed.dpi.policy import load_policy
+from testbed.dpi.policy import load_policy, refuse_program
 from testbed.errors import InputError, Problem, TestbedError
 from testbed.report import tools as report
 from testbed.run.trial import read_result
@@ -105,7 +105,7 @@ def _seconds(option: str, text: str) -> float:
 def _policies(given: tuple[str, ...]) -> list[str]:
     wanted = shipped.names("policies") if given == ("all",) else list(given or _DEFAULT_POLICIES)
     for policy in wanted:
-        load_policy(policy)
+        refuse_program(load_policy(policy), "be switched in while packets flow")
     return [str(Path(policy).resolve()) if policy.endswith((".yaml", ".yml")) else policy for policy in wanted]
 
 

@@ -274,6 +274,9 @@ def _step_problems(
         found += _link_change_problems(scenario, document, (*place, "link"), step.link)
     if step.policy is not None:
         found += _loads(document, (*place, "policy"), load_policy, step.policy, scenario.groups)
+        if any(name.endswith(".py") for name in (step.policy, policies.get(step.box, ""))):
+            what = "a box that is a program of its own can't be changed for another one while the run lasts"
+            found.append(document.problem((*place, "policy"), what, "make two scenarios"))
     for key in ("enable", "disable"):
         if (name := getattr(step, key)) is not None and not box_problems:
             policy = step.policy or policies[step.box]

@@ -104,7 +104,7 @@ def with_files(data: dict[str, Any], change: Callable[[str], str]) -> dict[str, 
     """Return a scenario's data with every reference to a file changed; shipped names stay as they are."""
 
     def anchor(value: Any) -> Any:
-        is_file = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml")))
+        is_file = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml", ".py")))
         return change(value) if is_file else value
 
     def within(value: Any, *keys: str) -> Any:
