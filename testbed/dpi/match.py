@@ -10,13 +10,15 @@ import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from testbed.documents import Strict
 from testbed.dpi.names import check_pattern
 from testbed.units import Duration, Size, TimeOfDay
 
 Pattern = Annotated[str, AfterValidator(check_pattern)]
+_SHORT = ("quic", "tls")
+"""Keys that may be just `true`: any."""
 NAME_KEYS = ("dns", "http_host", "sni", "quic_sni")
 DNS_TYPES = {
     "A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "NULL": 10, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33,
@@ -198,8 +200,16 @@ class Clock(Strict):
         return inside if self.start <= self.end else at >= self.start or at < self.end
 
 
+def _true_is_any(schema: dict[str, Any]) -> None:
+    """Let an editor's schema take `quic: true` as the loader does."""
+    for key in _SHORT:
+        schema["properties"][key]["anyOf"].append({"const": True})
+
+
 class Match(Strict):
     """What a rule looks for; everything given must hold."""
+
+    model_config = ConfigDict(json_schema_extra=_true_is_any)
 
     dns: NameSet | None = None
     """QNAME of a question."""
@@ -261,7 +271,7 @@ class Match(Strict):
     @classmethod
     def _flags(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            short: dict[str, Any] = {key: {} for key in ("quic", "tls") if value.get(key) is True}
+            short: dict[str, Any] = {key: {} for key in _SHORT if value.get(key) is True}
             return {**value, **short}
         return value
 
