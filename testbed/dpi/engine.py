@@ -166,11 +166,11 @@ class Engine:
         sight.flow = flow
         sight.from_client = from_client = sight.key == flow.key
         if proto == 6 and not sight.is_fragment:
-            looks = self._follow_tcp(sight, flow, from_client)
+            believed, looks = self._follow_tcp(sight, flow, from_client)
         else:
-            looks = True
+            believed = looks = True
             sight.data = b"" if sight.is_fragment else sight.payload
-        if sight.payload:
+        if believed and sight.payload:
             flow.data_packets += 1
             flow.client_packets += from_client
             if compiled.keeps_opening:
@@ -184,20 +184,21 @@ class Engine:
             return decision
         return self._ask(sight, flow, looks and bool(sight.data))
 
-    def _follow_tcp(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
-        """Move a TCP flow on, set the data that rules look at, and say whether they may."""
+    def _follow_tcp(self, sight: Sight, flow: Flow, from_client: bool) -> tuple[bool, bool]:
+        """Move a TCP flow on and set the data that rules look at; return whether the segment is believed, whether they
+        may look."""
         tracker = self._tracker
         sight.data = b""
         if tracker.careful and not tracker.believes(sight, flow, from_client):
             flow.handshake_just_done = False
-            return False
+            return False, False
         if flow.settled is not None and sight.flags & tcp.SYN:
             flow.settled = None
             flow.begin()
         looks = tracker.follow(sight, flow, from_client)
         if sight.payload and (from_client or self.policy.parser.inspects == "both"):
             sight.data = tracker.data(sight, flow, from_client)
-        return looks
+        return True, looks
 
     def _candidates(self, flow: Flow) -> None:
         """Find the rules that stand for a flow, under the policy of now."""

@@ -10,12 +10,14 @@ import struct
 
 import pytest
 from scapy.layers.dns import DNS, DNSQR
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.packet import Raw
 
 from testbed.dpi.decision import Side
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy
-from tests.dpi.conversation import EVIDENCE, is_censored, keyword_policy
+from testbed.tools.geneva import Play
+from tests.dpi.conversation import EVIDENCE, REQUEST, client_packets, is_censored, keyword_policy
 from tests.dpi.playbook import hello_bytes
 
 JUNK = "A" * 50
@@ -94,6 +96,32 @@ def named(preset: str, **parser: object) -> Policy:
     return Policy.model_validate(
         {"policy": "p", "title": "t", "placement": "in-path", "preset": preset, "parser": parser, "rules": rules}
     )
+
+
+def test_chaff_that_is_not_believed_does_not_wear_a_careful_censor_out() -> None:
+    ttl = r"[TCP:flags:PA]-duplicate(tamper{TCP:load:replace:junk}(tamper{IP:ttl:replace:8},),)-| \/"
+    engine, play = Engine(keyword_policy("strict"), seed=1), Play(ttl, seed=1)
+    syn, ack, data = client_packets(REQUEST)
+    for raw in (syn, ack):
+        engine.receive(raw, Side.INSIDE, 1.0)
+    chaff = play.handle(data)[0].raw
+    for _ in range(2000):
+        engine.receive(chaff, Side.INSIDE, 1.0)
+    assert engine.receive(data, Side.INSIDE, 1.0).injections
+
+
+def test_a_request_byte_by_byte() -> None:
+    for preset, seen in (("strict", True), ("tm-2022", False)):
+        engine = Engine(keyword_policy(preset), seed=1)
+        syn, ack, data = client_packets(REQUEST)
+        found = [bool(engine.receive(raw, Side.INSIDE, 1.0).injections) for raw in (syn, ack)]
+        for at in range(len(REQUEST)):
+            piece = IP(data)
+            piece[TCP].seq += at
+            piece[TCP].payload = Raw(REQUEST[at : at + 1])
+            piece[IP].len = piece[IP].chksum = piece[TCP].chksum = None
+            found.append(bool(engine.receive(bytes(piece), Side.INSIDE, 1.0).injections))
+        assert any(found) is seen
 
 
 HEADER_GAMES = {
