@@ -118,6 +118,9 @@ class Work:
         except InputError as error:
             self._judged.append(Mark(task, False, str(error)))
             return
+        except (TypeError, ValueError) as error:  # whatever a student writes into a form is an answer, not a bug
+            self._judged.append(Mark(task, False, f"can't be read: {error}"))
+            return
         self._judged.append(Mark(task, found is True, found if isinstance(found, str) else ""))
 
     @property

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
+
 import pytest
 import yaml
 
+from testbed import shipped
 from testbed.documents import read_document
 from testbed.labs.lab import ANSWERS, LANGUAGES, Lab, labs
 from testbed.scenario.load import load_scenario
@@ -14,8 +17,8 @@ ALL = labs()
 each_lab = pytest.mark.parametrize("lab", ALL, ids=lambda lab: lab.name)
 
 
-def test_the_labs_are_numbered() -> None:
-    assert [lab.number for lab in ALL] == [1, 2, 3, 4, 6, 7, 8]
+def test_there_are_eight_labs() -> None:
+    assert [lab.number for lab in ALL] == list(range(1, 9))
 
 
 @each_lab
@@ -53,3 +56,18 @@ def test_the_scenario_is_right_and_titled_as_the_page(lab: Lab) -> None:
     load_scenario(lab.scenario)
     assert lab.page("en").read_text(encoding="utf-8").startswith(f"# Lab {lab.number}: ")
     assert lab.title
+
+
+def test_every_file_of_the_labs_is_installed() -> None:
+    root = shipped.folder("labs").parent
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg")
+    installed = {
+        path
+        for target, patterns in config["options.data_files"].items()
+        for pattern in patterns.split(",")
+        for path in root.glob(pattern.strip())
+        if target == f"share/turkmenistan-testbed/{path.parent.relative_to(root)}"
+    }
+    files = {path for path in (root / "labs").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert files <= installed

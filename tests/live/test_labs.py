@@ -173,3 +173,19 @@ def test_lab_7_is_played_and_read(tmp_path: Path) -> None:
                 assert run(["sh", "-c", line], tmp_path), line
     assert not any(each.right for each in altered(seat))
     assert not any(each.right for each in mark(Work(seat.lab, blank(seat), RunDirectory(seat.folder / "run"))))
+
+
+def test_lab_5_is_written_and_tried(tmp_path: Path) -> None:
+    seat = Seat(find_lab(5), tmp_path, 1)
+    for block in commands(seat.lab.page("en")):
+        for line in block.text.splitlines():
+            if line != "testbed lab check 5":
+                run(["sh", "-c", line], tmp_path)
+                continue
+            seat.solve()
+            unchanged = {each.task: each.right for each in mark(Work(seat.lab, seat.folder, RunDirectory(tmp_path)))}
+            assert unchanged == {task: task.startswith(("my_box", "blocked", "who did", "and whose", "and those"))
+                                 for task in unchanged}  # fmt: skip
+            run([sys.executable, "solve.py", str(seat.folder / "my_box.py")], seat.folder)
+            told = run(["sh", "-c", f"{line} --json"], tmp_path, ok=False)
+            assert json.loads(told)["right"], told

@@ -9,7 +9,7 @@ from testbed.labs.work import Work
 def examine(work: Work) -> None:
     """Mark lab 3."""
     work.judge("forged_frame: a reset that no server sent", lambda: _forged(work))
-    work.judge("trigger_frame: the packet that drew it", lambda: work.frame("trigger_frame") == _trigger(work))
+    work.judge("trigger_frame: the packet that drew it", lambda: _is_trigger(work))
     work.judge("forged_ttl, forged_ip_id: its marks", lambda: _marks(work))
     work.judge("server_ttl: the TTL of that server's SYN+ACK", lambda: _server_ttl(work))
     work.judge("true_frame: a reset that a host really sent", lambda: _true(work))
@@ -36,10 +36,10 @@ def _before(work: Work, frame: Frame) -> Frame | None:
     return found[-1] if found else None
 
 
-def _trigger(work: Work) -> Frame | None:
+def _is_trigger(work: Work) -> bool:
     frame = work.frame("forged_frame")
     found = _before(work, frame) if frame is not None and _is_reset(frame, work) else None
-    return found or Frame(-1, 0.0, work.inside[0].packet, None, None)
+    return found is not None and work.value("trigger_frame") == found.number
 
 
 def _marks(work: Work) -> bool:
