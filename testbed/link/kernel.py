@@ -4,7 +4,8 @@ For rates that user space would not carry faithfully, and for a link without sha
 is refused, never ignored. Pure: says which commands, runs none.
 
 burst = max(2 MTU, rate / 250) bytes: enough for the timer, too little to be seen. The kernel counts Ethernet frames;
-the size table (`stab overhead -14`) takes the header off again, so that a rate counts IP bytes here too.
+the size table (`stab overhead -14`) takes the header off again, so that a rate counts IP bytes here too. It stands at
+the root, from where it holds for what is below: newer kernels refuse it elsewhere ("STAB not supported on a non root").
 """
 
 from __future__ import annotations
@@ -60,16 +61,15 @@ def shape_commands(spec: LinkSpec, inside: str, outside: str) -> list[list[str]]
 
 def _shape(side: DirectionSpec, port: str) -> list[list[str]]:
     commands: list[list[str]] = []
-    parent = ["root", "handle", "1:"]
+    parent = ["root", "handle", "1:", "stab", "overhead", str(-_ETHERNET_BYTES)]
     if side.delay or side.loss or side.bursts or side.duplicate:
         commands.append(["tc", "qdisc", "add", "dev", port, *parent, "netem", *_netem(side)])
         parent = ["parent", "1:1", "handle", "10:"]
     if side.rate is not None:
         burst = _burst_bytes(side.rate)
         limit = max(round(side.queue.limit_bytes(side.rate)), 2 * _MTU_BYTES) + burst
-        size = ["stab", "overhead", str(-_ETHERNET_BYTES)]
         shape = ["tbf", "rate", f"{round(side.rate)}bit", "burst", str(burst), "limit", str(limit)]
-        commands.append(["tc", "qdisc", "add", "dev", port, *parent, *size, *shape])
+        commands.append(["tc", "qdisc", "add", "dev", port, *parent, *shape])
     return commands
 
 
