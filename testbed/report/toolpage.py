@@ -23,7 +23,8 @@ _FACTS = """
 ## Where the facts speak
 
 - *Segmentation evades* (ART, tm-2022): `geneva` with its default strategy passes; the censor puts nothing together.
-- *Private obfs4 bridges have a good chance* (BBS80): `obfs4` passes wherever its server's address isn't listed.
+- *Private obfs4 bridges have a good chance* (BBS80): `obfs4` passes under every policy of Turkmenistan that was tried;
+  China's rule against fully encrypted traffic stops it, and Shadowsocks with it.
 - *Names of DoH services are poisoned* (BBS80): `doh-listed` is blocked by the resolver's own name, `doh` and `dot` with
   a name nobody listed pass. `resolver-public` is forged on the way, as measured.
 - *Direct Tor is dead* since 2021-10-29 (SNOW): by the addresses of its relays, which a consensus gives to anybody. The
