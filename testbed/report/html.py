@@ -66,14 +66,15 @@ def _plan(folder: Path) -> Mapping[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-def _pictures(folder: Path) -> list[tuple[str, str]]:
-    """Return the screenshots of a run as captions and data URIs, as many as a page can bear."""
-    found: list[tuple[str, str]] = []
+def _pictures(folder: Path) -> list[tuple[str, str | None]]:
+    """Return the screenshots of a run: captions and data URIs, None for one beyond what a page can bear."""
+    found: list[tuple[str, str | None]] = []
     left = _LARGEST_PICTURES_BYTES
     for path in sorted((folder / "screenshots").glob("*.png")):
-        left -= path.stat().st_size
-        if left >= 0:
-            found.append((path.stem, "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()))
+        size = path.stat().st_size
+        source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if size <= left else None
+        left -= size if source else 0
+        found.append((path.stem, source))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -81,6 +82,22 @@ def test_html_has_a_box_for_any_fidelity(tmp_path: Path, judged: dict[str, Any])
         assert reason in box
 
 
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+
+
+def test_html_holds_the_screenshots_and_links_the_captures(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    (folder / "screenshots").mkdir()
+    (folder / "screenshots" / "page at 3 s.png").write_bytes(PNG)
+    (folder / "screenshots" / "too large.png").write_bytes(PNG + bytes(9 << 20))
+    (folder / "pcap" / "gateway-inside.pcapng").write_bytes(b"x" * 1500)
+    page = html.render(load_run(folder))
+    assert base64.b64encode(PNG).decode() in page
+    assert page.count("<img") == 1, "a page of megabytes opens nowhere"
+    assert '<a href="screenshots/too%20large.png">too large</a>' in page
+    assert '<a href="pcap/gateway-inside.pcapng">pcap/gateway-inside.pcapng</a> 2 kB' in page
+
+
 @pytest.mark.parametrize("apps", [0, 1, 12])
 def test_any_number_of_apps_can_be_drawn(tmp_path: Path, apps: int) -> None:
     outcome = result()
@@ -96,4 +113,5 @@ def test_html_says_which_rule_stopped_an_app_and_links_the_frame(tmp_path: Path)
     why = page[page.index("<h2>Why</h2>") : page.index("<h2>Over time</h2>")]
     assert "<code>sni</code> × 1" in why
     assert "sni &lt;img&gt;" in why
+    assert '<a href="screenshots/too%20large.png">too large</a>' in page
     assert '<a href="pcap/gateway-inside.pcapng">inside 7</a>' in page
