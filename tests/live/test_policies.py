@@ -182,7 +182,8 @@ def test_russia(seen: Found) -> None:
     assert found["other"]["speed"] > 200_000
     assert found["quic"]["exit"] == 124
     assert found["frozen"]["exit"] == TIMEOUT
-    assert 9_000 < found["frozen"]["bytes"] < 20_000
+    # 15 to 20 kB from the server, its handshake among them, of which a program sees whole TLS records only
+    assert 7_000 < found["frozen"]["bytes"] < 20_000
     assert found["not frozen"]["bytes"] == 200_000
 
 
