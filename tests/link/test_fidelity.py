@@ -100,3 +100,21 @@ def test_the_busiest_rate_is_that_of_a_window() -> None:
     burst = [Departure(0, 1250, t / 100, t / 100, t / 100) for t in range(301)]  # 1 Mbit/s for 3 s
     quiet = [Departure(0, 1250, 10.0 + t, 10.0 + t, 10.0 + t) for t in range(10)]
     assert fidelity.busiest_rate(burst + quiet) == pytest.approx(1e6)
+
+
+def test_bursts_that_begin_late_are_not_a_faster_link() -> None:
+    """ACKs in pairs: the first of each 0.3 ms late, the second on time, as a busy machine does it."""
+    departures = []
+    for number in range(200):
+        at = number * 0.1
+        departures += [
+            fidelity.Departure(0, 52, at, at + 0.1, at + 0.1003),
+            fidelity.Departure(0, 52, at, at + 0.1 + 52 * 8 / 500_000, at + 0.1 + 52 * 8 / 500_000),
+        ]
+    _, seconds, bursts = fidelity.busy(departures, 500_000)
+    assert bursts == 200
+    asked = {"up": {"rate_bps": 500_000.0}}
+    stats = {"up": {"entered": 400}}
+    reasons = fidelity.judge(departures, stats, asked)["reasons"]
+    assert seconds < 200 * 52 * 8 / 500_000 * 0.99
+    assert not [reason for reason in reasons if "busy" in reason], reasons
