@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testbed.dpi.evidence import Passing
 from testbed.dpi.fingerprints import packets_wanted
-from testbed.dpi.matchers import CompiledMatch, Passing, compile_match
+from testbed.dpi.matchers import CompiledMatch, compile_match
 from testbed.dpi.policy import Policy
 from testbed.dpi.residual import WIDE
 from testbed.dpi.rule import Rule

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed import shipped
-from testbed.dpi.matchers import Evidence, PlugIn
+from testbed.dpi.evidence import Evidence, PlugIn
 from testbed.dpi.policy import Policy, load_policy, refuse_program
 from testbed.dpi.sight import Sight
 from testbed.errors import InputError, MachineError, Problem
