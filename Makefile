@@ -16,7 +16,7 @@ check:
 	scripts/check
 
 pure:
-	.venv/bin/python -m pytest -m "not live"
+	.venv/bin/python -m pytest -m "not live" -n auto
 
 bench:
 	scripts/bench

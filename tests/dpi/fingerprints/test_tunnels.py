@@ -43,7 +43,9 @@ NETBIOS = bytes.fromhex("9c1101100001000000000000") + b"\x20" + b"FHEPFCELEHFCEP
 
 
 @pytest.mark.parametrize(
-    "spoilt", [question("a.example") + b"\0", b"\0" * 40, NOISE[:40], question("a.example")[:-1], NETBIOS]
+    "spoilt",
+    [question("a.example") + b"\0", b"\0" * 40, NOISE[:40], question("a.example")[:-1], NETBIOS],
+    ids=["a byte too many", "zeros", "noise", "a byte too few", "NetBIOS"],
 )
 def test_what_is_not_dns(spoilt: bytes) -> None:
     assert PROTOCOLS["dns"](udp_flow((">", spoilt), port=53)) is None
