@@ -41,7 +41,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"testbed.cli.{cmd_name}"), "command")  # noqa: B009
+        command = importlib.import_module(f"testbed.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -16,7 +16,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        found = getattr(importlib.import_module(f"testbed.cli.{cmd_name.replace('-', '_')}"), "command")  # noqa: B009
+        found = importlib.import_module(f"testbed.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(found, click.Command)
         return found
 

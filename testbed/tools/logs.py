@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 HEAD_BYTES, TAIL_BYTES, _CHUNK = 1 << 20, 1 << 16, 1 << 16
 _TAIL_LINES = 8
@@ -15,7 +16,8 @@ class BoundedLog:
     """Copies what a program says into a file until `HEAD_BYTES`; behind that only the last `TAIL_BYTES` are kept."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream, self._path = stream, path
+        self._stream = cast(BufferedReader, stream)  # a pipe of Popen is one, though it isn't typed so
+        self._path = path
         self._tail: deque[bytes] = deque()
         self._begun = path.stat().st_size if path.exists() else 0
         self._written, self._held, self.left_out = self._begun, 0, 0
@@ -25,7 +27,7 @@ class BoundedLog:
 
     def _copy(self) -> None:
         with self._stream, self._path.open("ab", buffering=0) as out:
-            while chunk := self._stream.read1(_CHUNK):  # type: ignore[attr-defined]  # a pipe of Popen is buffered
+            while chunk := self._stream.read1(_CHUNK):
                 room = max(0, HEAD_BYTES - self._written)
                 self._written += out.write(chunk[:room]) or 0
                 self._hold(chunk[room:])

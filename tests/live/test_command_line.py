@@ -89,7 +89,8 @@ def test_wrong_words_inside_the_sandbox_are_bad_input_too(testbed: Testbed) -> N
 def test_a_second_terminal_sees_the_same_net(country: SharedCountry) -> None:
     assert country.shell("hostname -I | tr ' ' '\\n' | grep -c 100.64.1.2", node="client2") == ["1"]
     lines = country.shell("ping -c1 -W2 -q 100.64.1.2 | grep -o '1 received'; head -1 /etc/resolv.conf; echo $HOME")
-    assert lines == ["1 received", "nameserver 100.64.0.53", f"{country.folder}/work/hosts/client1/home"]
+    home = Path(country.folder, "work", "hosts", "client1", "home")
+    assert lines == ["1 received", "nameserver 100.64.0.53", str(home)]
     assert country.run("sh", "-c", "exit 9").returncode == 9
     missing = country.run("true", node="nobody")
     assert missing.returncode == 2
