@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ PARTS = {
     "unbound-resolver": "resolver.conf", "zone": "testbed.world.zone", "backend": "testbed.world.backend",
     "capture of gateway": "gateway-inside.pcap", "node": "mininet:client2",
 }  # fmt: skip
+_KINDS = ("net", "mnt", "pid")
 WHOLE = {"runner": "", "unshare": "unshare", "first": "testbed.run.live"}
 
 
@@ -67,9 +69,23 @@ def _descendants(root: int) -> Iterator[int]:
     yield from inside
 
 
-def _namespaces(pids: Iterator[int]) -> set[str]:
-    mine = {_link("/proc/self/ns/net"), _link("/proc/self/ns/mnt"), _link("/proc/self/ns/pid")}
-    return {_link(f"/proc/{pid}/ns/{kind}") for pid in pids for kind in ("net", "mnt", "pid")} - mine - {""}
+def _namespaces(pids: Iterable[int]) -> set[str]:
+    """Return the namespaces of processes, without our own."""
+    mine = {_link(f"/proc/self/ns/{kind}") for kind in _KINDS}
+    return {_link(f"/proc/{pid}/ns/{kind}") for pid in pids for kind in _KINDS} - mine - {""}
+
+
+@contextmanager
+def _held(pids: Iterable[int]) -> Iterator[set[str]]:
+    """Keep the namespaces of processes open and yield their names: the kernel gives the number of one that went to
+    the next that comes, of another run."""
+    with ExitStack() as stack:
+        names = set()
+        for path in [f"/proc/{pid}/ns/{kind}" for pid in pids for kind in _KINDS]:
+            with suppress(OSError):  # the process went in between
+                held = stack.enter_context(Path(path).open("rb"))
+                names.add(_link(f"/proc/self/fd/{held.fileno()}"))
+        yield names - {_link(f"/proc/self/ns/{kind}") for kind in _KINDS}
 
 
 def _kill_one(folder: Path, part: str) -> tuple[int, str, dict[str, object], set[str]]:
@@ -87,21 +103,21 @@ def _kill_one(folder: Path, part: str) -> tuple[int, str, dict[str, object], set
             assert process.poll() is None and time.monotonic() < deadline, "the run did not come up"
             time.sleep(0.1)
         inside = list(_descendants(process.pid))
-        spaces = _namespaces(iter(inside))
-        assert len(spaces) > 20  # a net and a mount namespace for each node
         wanted = {**PARTS, **WHOLE}[part]
         # the first of several: unshare and PID 1 are nearer to the runner than what they started
         victim = (
             process.pid if not wanted else min(pid for pid in inside if wanted in _read(Path(f"/proc/{pid}/cmdline")))
         )
-        os.kill(victim, signal.SIGKILL)
-        _, told = process.communicate(timeout=20)
+        with _held(inside) as spaces:
+            assert len(spaces) > 20  # a net and a mount namespace for each node
+            os.kill(victim, signal.SIGKILL)
+            _, told = process.communicate(timeout=20)
+            deadline = time.monotonic() + 5
+            while (left := _namespaces(_processes()) & spaces) and time.monotonic() < deadline:
+                time.sleep(0.05)
     finally:
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 5
-    while (left := _namespaces(iter(_processes())) & spaces) and time.monotonic() < deadline:
-        time.sleep(0.05)
     result = folder / "run" / "result.json"
     return process.returncode, told, json.loads(result.read_text()) if result.exists() else {}, left
 
