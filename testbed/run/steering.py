@@ -15,6 +15,9 @@ from typing import Any
 
 from testbed import control
 
+_ROUNDING_S = 1e-6
+"""A pushed timeline stands on its moment as nearly as floats allow: this much before it has come too."""
+
 
 class Steering:
     """The timeline's own clock, which a hand can hold or push; `elapsed` gives seconds since the run began."""
@@ -44,7 +47,7 @@ class Steering:
             self._server.accept_ready()
         if self._stopping:
             raise KeyboardInterrupt
-        return self.timeline_s() >= until_s
+        return self.timeline_s() >= until_s - _ROUNDING_S
 
     def took(self, step: Mapping[str, Any]) -> dict[str, Any]:
         """Write down a step as it is taken; return it with its time."""

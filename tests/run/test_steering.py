@@ -108,3 +108,12 @@ def test_nonsense_is_answered_and_changes_nothing(hand: Hand) -> None:
     with pytest.raises(InputError, match="unknown operation 'shout'"):
         hand("shout")
     assert hand.steering.reasons() == []
+
+
+@pytest.mark.parametrize("held_at", [0.1, 0.7, 1.3, 2.9])
+def test_a_push_reaches_its_moment_whatever_floats_make_of_it(hand: Hand, held_at: float) -> None:
+    hand.clock.now = held_at
+    hand("hold")
+    for until_s in (3000.1, 3000.3, 3001.7, 7777.7):
+        hand("next", until_s)
+        assert hand.steering.wait(until_s, 0.0)
