@@ -90,6 +90,7 @@ class LiveBox:
         self._rules = kernel.Rules(config.inside_if, ipv6=config.ipv6)
         self._ledger = ledger.Ledger(kernel.TABLE)
         self._tally_at = 0.0
+        self._from_monotonic = config.epoch - config.t0
         self._running = True
         self._install()
         kernel.start_queueing(ipv6=config.ipv6)
@@ -103,31 +104,41 @@ class LiveBox:
 
     def now(self) -> float:
         """Return the emulated Unix time."""
-        return self.config.epoch + time.monotonic() - self.config.t0
+        return time.monotonic() + self._from_monotonic
 
     def run(self) -> None:
-        """Serve until told to stop."""
-        descriptors = [self._queue.fileno(), self._control.fileno()]
+        """Serve until told to stop. A packet that waits alone pays for the whole round, so the round does little."""
+        queue, control_socket = self._queue.fileno(), self._control.fileno()
         while self._running:
             reading, writing = self._prober.sockets()
+            wait_s = min(_LONGEST_WAIT_S, max(0.0, self._errands_due() - self.now()))
             # select() and not poll(): its timeout is in microseconds, theirs is rounded up to a millisecond
             ready, writable, _ = select.select(
-                [*descriptors, *reading, *self._interceptor.descriptors], writing, (), self._wait_s()
+                [queue, control_socket, *reading, *self._interceptor.descriptors], writing, (), wait_s
             )
-            if descriptors[0] in ready:
+            if queue in ready:
                 self._drain()
-            if descriptors[1] in ready:
+                ready.remove(queue)
+            if control_socket in ready:
                 self._control.accept_ready()
-            self._probe({*ready, *writable})
-            for note in self._interceptor.reports():
-                self._record(Decision(notes=(note,)), b"", self.now())
-            self._send_due()
-            self._tally()
+            if ready or writable or self._errands_due() <= self.now():
+                self._run_errands({*ready, *writable})
 
-    def _wait_s(self) -> float:
-        timers = (self.engine.next_timer(), self._prober.next_due())
-        due = [*(item.due for item in self._later[:1]), *(timer for timer in timers if timer is not None)]
-        return min(_LONGEST_WAIT_S, max(0.0, min(due) - self.now())) if due else _LONGEST_WAIT_S
+    def _errands_due(self) -> float:
+        """Return when something else than a packet or a socket wants us."""
+        due = self._later[0].due if self._later and self._later[0].due < self._tally_at else self._tally_at
+        for timer in (self.engine.next_timer(), self._prober.next_due()):
+            if timer is not None and timer < due:
+                due = timer
+        return due
+
+    def _run_errands(self, ready: set[int]) -> None:
+        """Do what is due besides judging: probes, news of interceptions, what was held back, the kernel's counts."""
+        self._probe(ready)
+        for note in self._interceptor.reports():
+            self._record(Decision(notes=(note,)), b"", self.now())
+        self._send_due()
+        self._tally()
 
     def stop(self) -> None:
         """End `run` after the packet at hand."""
@@ -273,6 +284,7 @@ class LiveBox:
             }  # fmt: skip
         if operation == "clock":
             self.config = replace(self.config, t0=float(request["t0"]), epoch=float(request["epoch"]))
+            self._from_monotonic = self.config.epoch - self.config.t0
             return {"ok": True}
         if operation == "policy":
             self._policy = load_allowed(request["policy"], self.config.groups, plugins=self.config.plugins)

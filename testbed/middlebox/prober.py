@@ -59,12 +59,16 @@ class Prober:
 
     def sockets(self) -> tuple[list[int], list[int]]:
         """Return the descriptors to wait for: readable ones, writable ones."""
+        if not self._running:
+            return [], []
         reading = [number for number, running in self._running.items() if running.connected]
         writing = [number for number, running in self._running.items() if not running.connected]
         return reading, writing
 
     def next_due(self) -> float | None:
         """Return when something is to be done although no socket is ready."""
+        if not self._waiting and not self._running:
+            return None
         due = [running.until for running in self._running.values()]
         if self._waiting and len(self._running) < self._most:
             due.append(self._waiting[0].due)
