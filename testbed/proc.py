@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,11 @@ class CommandError(TestbedError):
         self.completed = completed
         tail = "\n".join((completed.stderr or completed.stdout).strip().splitlines()[-_TAIL_LINES:])
         super().__init__(f"`{shlex.join(completed.argv)}` ended with status {completed.status}: {tail}")
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs one of our modules; files of the folder that the user stands in can't shadow it."""
+    return [sys.executable, "-P", "-m", name, *arguments]
 
 
 def run(

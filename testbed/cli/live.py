@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import click
 
+from testbed import proc
 from testbed.errors import InputError, Problem
 from testbed.net import sandbox
 from testbed.run.directory import RunDirectory
@@ -46,7 +46,7 @@ def play(job: dict[str, Any], folder: Path) -> int:
     directory = RunDirectory.prepared(folder)
     path = directory.path / "work" / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    return sandbox.enter([sys.executable, "-m", "testbed.run.live", str(path)], run_dir=directory.path)
+    return sandbox.enter(proc.module("testbed.run.live", str(path)), run_dir=directory.path)
 
 
 _SCRATCH = "testbed-run-"

@@ -6,13 +6,13 @@ import contextlib
 import datetime
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from testbed import proc
 from testbed.cli import live
 from testbed.report import text
 from testbed.run.directory import RunDirectory
@@ -66,7 +66,7 @@ def command(
 @contextlib.contextmanager
 def _page(path: Path) -> Iterator[None]:
     """Serve the live page of a run in a process of its own, which ends when this one does."""
-    argv = [sys.executable, "-m", "testbed.dashboard", str(path), str(_PORT)]
+    argv = proc.module("testbed.dashboard", str(path), str(_PORT))
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield

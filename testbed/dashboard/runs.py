@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime
 import signal
-import sys
 from pathlib import Path
 
-from testbed import shipped
+from testbed import proc, shipped
 from testbed.errors import InputError, Problem
 from testbed.run.directory import RunDirectory
 from testbed.scenario.load import load_scenario
@@ -50,7 +49,7 @@ class Runs:
         directory = RunDirectory.create(self._out, scenario.scenario, datetime.datetime.now())
         with (directory.path.parent / f"{directory.path.name}.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "testbed.cli.main", "run", name, "--into", str(directory.path),
+                *proc.module("testbed.cli.main", "run", name, "--into", str(directory.path)),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         return directory

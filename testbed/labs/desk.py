@@ -8,12 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import yaml
 
+from testbed import proc
 from testbed.errors import InputError, MachineError, Problem
 from testbed.labs.lab import ANSWERS, Lab
 from testbed.run.directory import RunDirectory
@@ -65,8 +65,9 @@ def start(folder: Path, scenario: Path) -> RunDirectory:
     if run.exists():
         put_away(run)
     waiting = ["sh", "-c", f": > ready; exec sleep {_LESSON_S}"]
-    command = [sys.executable, "-m", "testbed.cli.main", "exec", "--scenario", str(scenario.resolve()),
-               "--keep", str(run.resolve()), "--", *waiting]  # fmt: skip
+    command = proc.module(
+        "testbed.cli.main", "exec", "--scenario", str(scenario.resolve()), "--keep", str(run.resolve()), "--", *waiting
+    )
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
     with (folder / "country.log").open("wb") as log:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from testbed import proc
 from testbed.documents import Document, read_document
 from testbed.errors import InputError, Problem
 from testbed.labs.evidence import Frame, missing_from, read_frames
@@ -131,7 +131,7 @@ class Work:
     def in_country(self, argv: Sequence[str], *, policy: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command in the first host of a fresh country of this lab, with the censor or another one."""
         where = ["--policy", policy] if policy else ["--scenario", str(self.lab.scenario)]
-        command = [sys.executable, "-m", "testbed.cli.main", "exec", *where, "--", *argv]
+        command = proc.module("testbed.cli.main", "exec", *where, "--", *argv)
         try:
             return subprocess.run(
                 command, cwd=self.folder, capture_output=True, text=True, timeout=_TRIAL_S, check=False

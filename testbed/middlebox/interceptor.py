@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed import proc
 from testbed.dpi.decision import Note
 from testbed.dpi.policy import Policy
 from testbed.errors import TestbedError
@@ -66,7 +66,7 @@ class Interceptor:
             repair.check()
             self._detour = Detour(ipv6=self._ipv6)
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            argv = [sys.executable, "-m", "testbed.middlebox.opener", str(theirs.fileno()), str(self._authorities)]
+            argv = proc.module("testbed.middlebox.opener", str(theirs.fileno()), str(self._authorities))
             self._opener = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=2)
             theirs.close()
             self._channel.setblocking(False)

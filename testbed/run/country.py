@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from testbed import control
+from testbed import control, proc
 from testbed.authority import Authority, folder_of
 from testbed.clock import RunClock
 from testbed.errors import MachineError, TestbedError
@@ -122,7 +122,7 @@ class Country:
             "samples": str(self.directory.link_samples),
             "epoch": self.clock.epoch, "t0": self.clock.t0,
         }  # fmt: skip
-        return self._start_program(["-m", "testbed.middlebox.pipe"], "link", LINK, config)
+        return self._start_program(proc.module("testbed.middlebox.pipe"), "link", LINK, config)
 
     def _start_kernel_link(self, link: LinkSpec | None) -> None:
         """Bridge the two ports; shape them, and watch both, since fidelity can't be had from the kernel otherwise."""
@@ -178,14 +178,14 @@ class Country:
             "ipv6": self.spec.plan.ipv6, "plugins": self.spec.plugins, "authorities": str(self.directory.authorities),
         }  # fmt: skip
         policy = self.spec.policies[box]
-        program = [policy] if policy.endswith(".py") else ["-m", "testbed.middlebox.box"]
+        program = [sys.executable, policy] if policy.endswith(".py") else proc.module("testbed.middlebox.box")
         return self._start_program(program, box, box, config)
 
     def _start_program(self, program: Sequence[str], name: str, node: str, config: Mapping[str, Any]) -> _Process:
         path = self.directory.path / "work" / f"{name}.config.json"
         self.directory.write_json(path, config)
         log = self.directory.log(name)
-        popen = self.fabric.popen(node, [sys.executable, *program, str(path)], log_path=log, stdout=subprocess.PIPE)
+        popen = self.fabric.popen(node, [*program, str(path)], log_path=log, stdout=subprocess.PIPE)
         process = _Process(name, node, popen, log)
         self._processes.append(process)
         return process
@@ -195,7 +195,7 @@ class Country:
         path = self.directory.path / "work" / f"serve-{name}.json"
         self.directory.write_json(path, config)
         log = self.directory.log(f"serve-{name}")
-        argv = [sys.executable, "-m", "testbed.apps", "serve", str(path)]
+        argv = proc.module("testbed.apps", "serve", str(path))
         popen = self.fabric.popen(node, argv, log_path=log, stdout=subprocess.PIPE)
         process = _Process(name, node, popen, log)
         self._processes.append(process)

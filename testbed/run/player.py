@@ -6,7 +6,6 @@ import datetime
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from testbed import proc
 from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
 from testbed.errors import MachineError
@@ -147,7 +147,7 @@ class Player:
         }  # fmt: skip
         path = directory.path / "work" / f"app-{app.name}.json"
         directory.write_json(path, spec)
-        argv = [sys.executable, "-m", "testbed.apps", "run", str(path)]
+        argv = proc.module("testbed.apps", "run", str(path))
         self._apps[app.name] = self.country.fabric.popen(app.node, argv, log_path=directory.log(f"app-{app.name}"))
 
     def _stop_apps(self) -> None:

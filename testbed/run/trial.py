@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from testbed import proc
 from testbed.clock import RunClock
 from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
@@ -276,7 +277,7 @@ class Trial:
         }
         self.country.directory.write_json(path, spec)
         wrapper = self.tool.rendered.wrapper if node == _TOOL_HOST else ()
-        argv = [*wrapper, sys.executable, "-m", "testbed.tools.measure", str(path)]
+        argv = [*wrapper, *proc.module("testbed.tools.measure", str(path))]
         log = self.country.directory.log(f"measure-{self._number}")
         process = self.country.fabric.popen(node, argv, log_path=log)
 

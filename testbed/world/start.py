@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from testbed import proc
 from testbed.authority import Authority
 from testbed.errors import MachineError, TestbedError
 from testbed.net import ports
@@ -83,7 +84,6 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: Authorit
     resolver.write_text(_unbound(inner, work, None), encoding="utf-8")
     public.write_text(_unbound(outer, work, ca.issue([*_RESOLVER_NAMES, *outer])), encoding="utf-8")
     caddyfile.write_text(_caddyfile(ca, plan.ipv6), encoding="utf-8")
-    python = sys.executable
     caddy = {"XDG_DATA_HOME": str(work), "XDG_CONFIG_HOME": str(work), "GOMAXPROCS": "2"}
     wanted: list[tuple[str, str, list[str], tuple[str, ...], dict[str, str]]] = [
         (
@@ -93,20 +93,20 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: Authorit
             ("tcp/443", "tcp/80"),
             caddy,
         ),
-        ("zone", "dns", [python, "-m", "testbed.world.zone", str(zone)], ("tcp/53",), {}),
+        ("zone", "dns", proc.module("testbed.world.zone", str(zone)), ("tcp/53",), {}),
         ("unbound-resolver", "resolver", ["unbound", "-d", "-p", "-c", str(resolver)], ("tcp/53",), {}),
         ("unbound-public", "dns", ["unbound", "-d", "-p", "-c", str(public)], ("tcp/853", "tcp/443"), {}),
         (
             "backend",
             "web",
-            [python, "-m", "testbed.world.backend", str(_BACKEND_PORT), str(ca.folder)],
+            proc.module("testbed.world.backend", str(_BACKEND_PORT), str(ca.folder)),
             (f"tcp/{_BACKEND_PORT}", f"tcp/{_BACKEND_PORT + 1}"),
             {},
         ),
     ]
     if any(node.name == "blockpage" for node in plan.nodes):
         blockpage = "import asyncio; from testbed.world.backend import serve; asyncio.run(serve('198.18.0.99', 80))"
-        wanted.append(("blockpage", "blockpage", [python, "-c", blockpage], ("tcp/80",), {}))
+        wanted.append(("blockpage", "blockpage", [sys.executable, "-P", "-c", blockpage], ("tcp/80",), {}))
     for program in ("iptables", *(["ip6tables"] if plan.ipv6 else [])):
         fabric.run("web", [program, *_HTTP3_SOURCE])
         for node in plan.nodes:

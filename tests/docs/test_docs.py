@@ -18,21 +18,22 @@ from testbed.labs.lab import labs
 from testbed.manual import entries, man_pages
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(lab.page("en") for lab in labs())])
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(lab.page("en") for lab in labs())])
+_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _KIND = re.compile(r"^(scenario|policy|link|recipe): \S", re.MULTILINE)
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
 
 
-def _blocks(page: Path, *languages: str) -> Iterator[str]:
-    for language, text in _FENCE.findall(page.read_text(encoding="utf-8")):
+def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
+    """Yield a page's blocks of some languages: the language and the text."""
+    for margin, language, text in _FENCE.findall(page.read_text(encoding="utf-8")):
         if language in languages:
-            yield text
+            yield language, re.sub(f"^{margin}", "", text, flags=re.MULTILINE)
 
 
 def _commands(page: Path) -> Iterator[list[str]]:
     """Yield the `testbed` commands of a page: whole lines of its blocks, up to a pipe or a redirection."""
-    for text in _blocks(page, "sh", "console", ""):
+    for _, text in blocks(page, "sh", "console", ""):
         for line in text.replace("\\\n", " ").splitlines():
             bare = re.split(r" (?:\||>|&&|#)", line.removeprefix("$ ").removeprefix(".venv/bin/"))[0]
             if bare.startswith("testbed ") and "…" not in bare:
@@ -51,9 +52,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
 @each_page
 def test_every_file_in_a_page_is_right(page: Path, tmp_path: Path) -> None:
-    for number, text in enumerate(_blocks(page, "yaml")):
+    for number, text in enumerate(text for _, text in blocks(page, "yaml")):
         if _KIND.match(text):
-            for other in _blocks(page, "yaml"):  # a page's files may extend each other
+            for _, other in blocks(page, "yaml"):  # a page's files may extend each other
                 if found := re.match(r"policy: (\S+)", other):
                     (tmp_path / f"{found[1]}.yaml").write_text(other)
             file = tmp_path / f"block-{number}.yaml"
@@ -79,7 +80,7 @@ def test_every_command_in_a_page_can_be_called(page: Path) -> None:
 def test_every_make_target_in_a_page_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
-        for text in _blocks(page, "sh", "console"):
+        for _, text in blocks(page, "sh", "console"):
             assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", text, re.MULTILINE)) <= targets
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 Testbed = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND = [sys.executable, "-m", "testbed.cli.main"]
+COMMAND = [sys.executable, "-P", "-m", "testbed.cli.main"]
 _OPEN = "scenario: shared\ntitle: No censor, no link, both families\nlink: none\ntopology: {ipv6: true}\n"
 
 
@@ -49,6 +49,16 @@ class SharedCountry:
         done = self.run("sh", "-c", script, node=node)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run in which every app had its turn: `smoke.yaml`, passed."""
+    folder = tmp_path_factory.mktemp("smoke")
+    command = [*COMMAND, "run", str(Path(__file__).parent / "smoke.yaml"), "--into", "run", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run"
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,14 @@ def test_a_name_that_is_not_listed_is_untouched(testbed: Testbed) -> None:
     assert (done.returncode, done.stdout) == (0, "200"), done.stderr
 
 
+def test_files_of_the_users_folder_are_not_taken_for_ours(testbed: Testbed, tmp_path: Path) -> None:
+    (tmp_path / "testbed").mkdir()
+    for name in ("testbed/__init__.py", "random.py", "ipaddress.py"):
+        (tmp_path / name).write_text("raise SystemExit('the user's own')\n")
+    done = testbed("exec", *UNSHAPED, "--policy", "open", "--", "true")
+    assert done.returncode == 0, done.stderr
+
+
 def test_status_and_output_are_passed_through(testbed: Testbed) -> None:
     done = testbed("exec", *UNSHAPED, "--policy", "open", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.returncode, done.stdout) == (7, "out\n")
