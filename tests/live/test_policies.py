@@ -139,8 +139,8 @@ def test_china(seen: Found) -> None:
     assert found["records"][0].startswith("1603"), "the server's hello came"
     assert found["esni"][0] == "silence"
     assert found["esni"][1] == "TimeoutError", "the residual block takes the next SYN"
-    assert 4 <= found["encrypted"] <= 25, "of 50"
-    assert 4 <= found["residual"] <= 11, "of 12"
+    assert 3 <= found["encrypted"] <= 28, "of 50, 26.3 % on average"
+    assert 10 <= found["residual"] <= 38, "of 40, 62 % on average"
 
 
 def test_a_reset_to_the_server_is_believed_there(seen: Found) -> None:

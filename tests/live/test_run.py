@@ -43,7 +43,7 @@ def _start(tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:
         [sys.executable, "-m", "testbed.cli.main", "run", str(SMOKE)],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for results in tmp_path.glob("runs/*/apps/text.jsonl"):
             if results.stat().st_size:
