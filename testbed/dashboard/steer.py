@@ -93,7 +93,7 @@ class Steering:
     def _link(self) -> dict[str, Any]:
         path = self._directory.control("link")
         if not path.exists():
-            raise _refused("link", "it is not ours to change", "only a link of the user-space backend can be steered")
+            raise _refused("link", "this run has none: nothing shapes it", "start a scenario with a link")
         return dict(control.call(path, {"op": "get"}, _TIMEOUT_S)["link"])
 
     def _set_link(self, step: Mapping[str, Any], link: Mapping[str, Any]) -> None:

@@ -54,6 +54,16 @@ def netem_keys(spec: LinkSpec) -> list[str]:
     return [key for key in ("delay", "jitter", "loss", "bursts", "duplicate") if any(getattr(s, key) for s in sides)]
 
 
+def is_cut(spec: LinkSpec) -> bool:
+    """Say whether every packet is lost both ways: a cable that is cut."""
+    return min(spec.up.loss, spec.down.loss) >= 1.0
+
+
+def unshape_commands(inside: str, outside: str) -> list[list[str]]:
+    """Return the commands that take the shaping of the two ports away; they fail where there is none."""
+    return [["tc", "qdisc", "del", "dev", port, "root"] for port in (outside, inside)]
+
+
 def shape_commands(spec: LinkSpec, inside: str, outside: str) -> list[list[str]]:
     """Return the commands that shape the two ports of a link that `refusals` has nothing against."""
     return [*_shape(spec.up, outside), *_shape(spec.down, inside)]

@@ -30,6 +30,7 @@ from testbed.documents import Document, validate
 from testbed.errors import TestbedError
 from testbed.link.model import LinkModel
 from testbed.link.spec import LinkSpec, plain
+from testbed.middlebox.samples import Samples, State
 
 #: direction (0 up, 1 down), IP bytes, arrival, due and actual departure in seconds since the run's start
 DEPARTURE = struct.Struct("<BxHxxxxddd")
@@ -44,7 +45,6 @@ _LARGEST_FRAME_BYTES = 65600
 _LARGEST_IP_BYTES = 1500
 _ICMPV6_NEIGHBOUR = range(133, 138)
 _LONGEST_WAIT_S = 0.5
-_SAMPLE_S = 0.1
 _SPIN_S = 0.00005  # longer would keep a core busy at high rates, and the kernel stops a real-time process that does
 
 
@@ -61,7 +61,7 @@ class _Direction:
     arrived_bytes: int = 0
 
     def sample(self, now: float) -> dict[str, Any]:
-        """Return the rate in force (None: unlimited), what waits now, and what happened since the start."""
+        """Return this direction's part of a sample."""
         spec, counters = self.model.spec, self.model.counters
         return {
             "rate_bps": spec.rate_at(now), "delay_s": spec.delay, "queue_bytes": self.model.waiting_bytes(now),
@@ -78,12 +78,12 @@ class Pipe:
         self._spec = _link_spec(config["link"])
         inside, outside = _port(config["inside_if"]), _port(config["outside_if"])
         self._seed = int(config["seed"])
+        self._changed = False
         up, down = self._models()
         self._directions = (_Direction(inside, outside, up, 0), _Direction(outside, inside, down, 1))
         self._buffer = bytearray(_LARGEST_FRAME_BYTES)
         self._log = Path(config["log"]).open("ab", buffering=1 << 16)  # noqa: SIM115 - closed in close()
-        self._samples = Path(config["samples"]).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - likewise
-        self._next_sample = 0.0
+        self._samples = Samples(Path(config["samples"]))
         self._control = control.serve(Path(config["control"]), self._answer)
         self._running = True
 
@@ -109,14 +109,11 @@ class Pipe:
                     self._take(direction)
             for direction in self._directions:
                 self._deliver(direction)
-            self._sample()
+            self._samples.take(self.now(), self._epoch, self._sampled)
 
-    def _sample(self) -> None:
-        now = self.now()
-        if now >= self._next_sample:
-            self._next_sample = now + _SAMPLE_S
-            up, down = (direction.sample(now) for direction in self._directions)
-            self._samples.write(json.dumps({"t": round(now - self._epoch, 3), "up": up, "down": down}) + "\n")
+    def _sampled(self, now: float) -> State:
+        up, down = (direction.sample(now) for direction in self._directions)
+        return up, down
 
     def _wait_s(self) -> float:
         """Return how long to sleep: a little less than until the next departure, the rest is spent looking."""
@@ -172,9 +169,10 @@ class Pipe:
         operation = request["op"]
         if operation == "set":
             spec = self._spec = _link_spec(request["link"])
+            self._changed = True
             for direction, side in zip(self._directions, (spec.up, spec.down), strict=True):
                 direction.model.change(side, self.now())
-            self._next_sample = 0.0  # who changed it wants to see it
+            self._samples.hurry()
             return {"ok": True}
         if operation == "get":
             return {"link": plain(self._spec)}
@@ -192,19 +190,20 @@ class Pipe:
         """Let the run begin now: what was before it is forgotten, with the packets on their way."""
         self._epoch, self._t0 = epoch, t0
         self._log.truncate(0)
-        self._samples.truncate(0)
-        self._next_sample = 0.0
+        self._samples.restart()
+        self._changed = False
         for direction, model in zip(self._directions, self._models(), strict=True):
             direction.model = model
             direction.oversize = direction.send_drops = direction.arrived = direction.arrived_bytes = 0
 
     def stats(self) -> dict[str, Any]:
-        """Return the counters of both directions."""
+        """Return the counters of both directions, and whether they were changed in between."""
         self._log.flush()
         for direction in self._directions:
             _, dropped = struct.unpack("II", direction.source.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
             direction.kernel_drops += dropped
         return {
+            "changed": self._changed,
             "queue_drops": sum(direction.kernel_drops for direction in self._directions),
             "send_drops": sum(direction.send_drops for direction in self._directions),
             "oversize": sum(direction.oversize for direction in self._directions),

@@ -116,7 +116,7 @@ class Run:
     steps: Table
     """The steps of the timeline, as they were taken: t, step."""
     link: Table
-    """The national link ten times a second and direction; empty where it was not sampled (kernel backend, no link)."""
+    """The national link ten times a second and direction; empty where there was none."""
     rtt: Table
     """The round trip that a small packet would have met at t: delays plus what waits in both queues."""
 

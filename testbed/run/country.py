@@ -7,7 +7,6 @@ and waits until each says it is ready; it judges nothing.
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import subprocess
 import sys
@@ -24,13 +23,12 @@ from testbed.authority import Authority, folder_of
 from testbed.clock import RunClock
 from testbed.errors import MachineError, TestbedError
 from testbed.link import kernel
-from testbed.link.spec import USER_LIMIT_BPS, LinkSpec, plain
+from testbed.link.spec import LinkSpec, plain
 from testbed.net.fabric import Fabric
 from testbed.net.hosts import Trust
 from testbed.run import capture
 from testbed.run.directory import RunDirectory
 from testbed.scenario.plan import TopologyPlan
-from testbed.units import format_rate
 from testbed.world.start import start_world
 
 LINK = "nationallink"
@@ -76,7 +74,6 @@ class Country:
     _processes: list[_Process] = field(init=False, default_factory=list)
     _captures: list[_Process] = field(init=False, default_factory=list)
     _services: list[_Process] = field(init=False, default_factory=list)
-    link_overflows: dict[str, int] = field(init=False, default_factory=dict)
     """Packets that the queue of a kernel link dropped in each direction, known when the country has stopped."""
     _stack: ExitStack = field(init=False, default_factory=ExitStack)
 
@@ -111,9 +108,11 @@ class Country:
                 _await_ready(process)
 
     def _start_link(self) -> _Process | None:
+        """Start the link's process; the kernel alone carries one without shaping."""
         link = self.spec.link
-        if link is None or link.uses_kernel:
-            self._start_kernel_link(link)
+        if link is None:
+            for argv in kernel.bridge_commands(*LINK_PORTS):
+                self.fabric.run(LINK, argv)
             return None
         config = {
             "node": LINK, "inside_if": LINK_PORTS[0], "outside_if": LINK_PORTS[1],
@@ -122,20 +121,13 @@ class Country:
             "samples": str(self.directory.link_samples),
             "epoch": self.clock.epoch, "t0": self.clock.t0,
         }  # fmt: skip
-        return self._start_program(proc.module("testbed.middlebox.pipe"), "link", LINK, config)
+        if not link.uses_kernel:
+            return self._start_program(proc.module("testbed.middlebox.pipe"), "link", LINK, config)
+        self._capture_link()
+        return self._start_program(proc.module("testbed.middlebox.shaper"), "link", LINK, config)
 
-    def _start_kernel_link(self, link: LinkSpec | None) -> None:
-        """Bridge the two ports; shape them, and watch both, since fidelity can't be had from the kernel otherwise."""
-        if link is not None and (keys := kernel.netem_keys(link)):
-            tried = self.fabric.run(LINK, ["tc", "qdisc", "add", "dev", "lo", "root", "netem"], check=False)
-            if tried.status:
-                what = f"this kernel has no netem, which a link of the kernel needs for {' and '.join(keys)}"
-                limit = f"`backend: user` with {format_rate(USER_LIMIT_BPS)} at most"
-                raise MachineError(what, f"`modprobe sch_netem`, or write {limit}, or leave {' and '.join(keys)} out")
-        for argv in kernel.bridge_commands(*LINK_PORTS):
-            self.fabric.run(LINK, argv)
-        if link is None:
-            return
+    def _capture_link(self) -> None:
+        """Watch both ports of a kernel link, since its fidelity can't be had from the kernel otherwise."""
         for port in LINK_PORTS:
             log = self.directory.log(f"capture-{port}")
             command = capture.command(port, self.link_capture(port), kept_bytes=_LINK_SNAPLEN_BYTES)
@@ -144,21 +136,10 @@ class Country:
             )
         for process in self._captures:
             _await_line(process, (b"listening on", b"File:"))
-        for argv in kernel.shape_commands(link, *LINK_PORTS):
-            self.fabric.run(LINK, argv)
 
     def link_capture(self, port: str) -> Path:
         """The beginnings of the packets at a port of a kernel link."""
         return self.directory.path / "work" / f"{port}.pcap"
-
-    def _read_overflows(self) -> None:
-        link = self.spec.link
-        if link is None or not link.uses_kernel:
-            return
-        for name, port in zip(("up", "down"), reversed(LINK_PORTS), strict=True):
-            shown = self.fabric.run(LINK, ["tc", "-s", "-j", "qdisc", "show", "dev", port], check=False).stdout
-            found = [int(entry.get("drops", 0)) for entry in json.loads(shown or "[]") if entry.get("kind") == "tbf"]
-            self.link_overflows[name] = sum(found)
 
     def address(self, node: str) -> str:
         """Return a node's first IPv4 address."""
@@ -249,7 +230,6 @@ class Country:
     def stop(self) -> None:
         """End captures, boxes and link, in that order, so that their last lines are on disk."""
         if self._captures:
-            self._read_overflows()
             time.sleep(_LAST_PACKETS_S)
         for name in self._controlled():  # their sockets wake them, a signal would wait for the end of their sleep
             with contextlib.suppress(OSError, TestbedError):
@@ -277,7 +257,11 @@ def _await_ready(process: _Process) -> None:
             if not line:
                 break
     process.popen.kill()
-    raise TestbedError(f"{process.name} did not start: {_tail(process.log)}")
+    said = _tail(process.log)
+    if process.popen.wait() == MachineError.exit_status:  # its own word for it
+        what, _, mend = said.rpartition("; ")
+        raise MachineError(what, mend)
+    raise TestbedError(f"{process.name} did not start: {said}")
 
 
 def _await_line(process: _Process, signs: tuple[bytes, ...]) -> None:

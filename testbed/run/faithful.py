@@ -20,19 +20,21 @@ _DROPPED = re.compile(
 )
 
 
-def measure(country: Country, stats: Mapping[str, Mapping[str, Any]], *, changed: bool = False) -> dict[str, Any]:
+def measure(country: Country, stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the contents of `fidelity.json`; call it when the country has stopped.
 
-    `changed`: the link was changed during the run, so that no single rate or delay was asked.
+    Of a link that was changed during the run no single rate or delay was asked.
     """
     link = country.spec.link
     if link is None:
         return fidelity.unshaped()
-    if link.uses_kernel:
-        return _of_kernel(country, link)
     if "link" not in stats:
         return fidelity.not_measured("the process of the link is gone")
-    varies = changed or bool(link.up.by_clock or link.down.by_clock)
+    if link.uses_kernel:
+        if stats["link"]["changed"]:
+            return fidelity.not_measured("a link of the kernel was changed during the run")
+        return _of_kernel(country, link, stats["link"])
+    varies = stats["link"]["changed"] or bool(link.up.by_clock or link.down.by_clock)
     asked = {"backend": "user", "up": _asked(link.up, varies), "down": _asked(link.down, varies)}
     return fidelity.judge(read_departures(country.departures), stats["link"], asked)
 
@@ -49,7 +51,7 @@ def _asked(side: DirectionSpec, varies: bool) -> dict[str, Any]:
     return {"rate_bps": side.rate, "delay_s": side.delay, "jitter_s": side.jitter}
 
 
-def _of_kernel(country: Country, link: LinkSpec) -> dict[str, Any]:
+def _of_kernel(country: Country, link: LinkSpec, said: Mapping[str, Any]) -> dict[str, Any]:
     sides = (link.up, link.down)
     captures = [list(_frames(country.link_capture(port))) for port in LINK_PORTS]
     crossings = observe.crossings(captures[0], captures[1])
@@ -60,7 +62,7 @@ def _of_kernel(country: Country, link: LinkSpec) -> dict[str, Any]:
     for number, (name, side) in enumerate(zip(("up", "down"), sides, strict=True)):
         own = [crossing for crossing in crossings if crossing.direction == number]
         departures += observe.departures(own, side)
-        stats[name] = observe.counters(own, side, country.link_overflows.get(name, 0))
+        stats[name] = observe.counters(own, side, int(said[name]["overflowed"]))
         asked[name] = {**_asked(side, False), "early_s": kernel.early_s(side)}
     return fidelity.judge(departures, stats, asked)
 

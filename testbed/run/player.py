@@ -222,8 +222,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
             for app in scenario.apps
             if app.through not in player.lost_tools and not any(r["name"] == app.name for r in results)
         ]
-        changed = bool(player.steering.touched) or any(step.link for step in scenario.timeline)
-        judged = faithful.measure(country, stats, changed=changed)
+        judged = faithful.measure(country, stats)
         skipped = [f"the tool {name} is skipped: {reason}" for name, reason in sorted(player.lost_tools.items())]
         why = [*gate.reasons_invalid(judged, stats, died, silent), *player.steering.reasons(), *skipped]
         status, exit_status = gate.status_of(why, expectations, player.interrupted)

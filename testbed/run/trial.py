@@ -352,7 +352,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         died = country.check_alive()
         stats = {} if died else country.stats()
         country.stop()
-        result["fidelity"] = faithful.measure(country, stats, changed=False)
+        result["fidelity"] = faithful.measure(country, stats)
     why = gate.reasons_invalid(result["fidelity"], stats, died, [])
     for item in result["policies"] if why else []:
         item["verdict"], item["why"] = "invalid", [*item["why"], *why]

@@ -137,9 +137,9 @@ def _china(lab: Lab) -> Found:
     found["both ends"] = lab.tcp(ECHO, 443, hello, b"more")
     found["esni"] = [*lab.tcp(site[2], 443, esni), *lab.tcp(site[2], 443, from_openssl("any.example"))]
     found["encrypted"] = lab.many(OTHER_SITES[10:], 443, JUNK)
-    for site in OTHER_SITES[20:]:
-        lab.tcp(site, 80, asking("www.google.com"))
-    again = [lab.tcp(site, 80, asking("any.example"))[-1] for site in OTHER_SITES[20:]]
+    for address in OTHER_SITES[20:]:
+        lab.tcp(address, 80, asking("www.google.com"))
+    again = [lab.tcp(address, 80, asking("any.example"))[-1] for address in OTHER_SITES[20:]]
     return {**found, "residual": sum(not answer.startswith(b"HTTP".hex()) for answer in again)}
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from testbed.dashboard.steer import Steering
 from testbed.net.probes import PROBES, examine
-from tests.live.conftest import Testbed
+from testbed.run.directory import RunDirectory
+from tests.live.conftest import COMMAND, Testbed
 
 pytestmark = pytest.mark.live
 _SCENARIO = """scenario: link
@@ -73,3 +78,44 @@ def test_what_this_kernel_cannot_do_is_said_with_a_mend(testbed: Testbed, tmp_pa
     else:
         assert done.returncode == 3
         assert "no netem, which a link of the kernel needs for delay; `modprobe sch_netem`" in done.stderr
+
+
+def test_a_link_of_the_kernel_is_steered_and_sampled_like_ours(tmp_path: Path) -> None:
+    (tmp_path / "k.yaml").write_text("link: k\nbackend: kernel\nrate: 2 Mbit/s\nqueue: {time: 1 s}\n")
+    process = subprocess.Popen(
+        [*COMMAND, "exec", "--link", "./k.yaml", "--policy", "open", "--keep", "run", "--", "sh", "-c",
+         "echo up; exec sleep 100"],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    try:
+        directory = RunDirectory(tmp_path / "run")
+        steering = Steering(directory)
+        speeds = [_speed(directory)]
+        steering.rate(20e6)
+        speeds.append(_speed(directory))
+        steering.cut(True)
+        assert _speed(directory) == 0
+        steering.cut(False)
+        speeds.append(_speed(directory))
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=20)
+        process.stdout.close()
+    assert speeds[0] == pytest.approx(2e6, rel=0.15)
+    assert speeds[1] > 5e6
+    assert speeds[2] == pytest.approx(speeds[1], rel=0.5)
+    samples = [json.loads(line) for line in directory.link_samples.read_text().splitlines()]
+    assert {sample["down"]["rate_bps"] for sample in samples} == {2e6, 20e6}
+    assert max(sample["down"]["queue_bytes"] for sample in samples) > 20_000
+    most = max(sample["down"]["arrived_bytes"] for sample in samples if sample["down"]["rate_bps"] == 2e6)
+    assert 350_000 < most < 450_000, "all but what the last tenth of a second brought"
+
+
+def _speed(directory: RunDirectory) -> float:
+    """Fetch a file; return bit/s, 0 if nothing came within two seconds."""
+    curl = ["curl", "-sS", "--max-time", "2", "-o", "/dev/null", "-w", "%{speed_download}",
+            "--resolve", "a.example:80:198.19.3.4", "http://a.example/bytes/400000"]  # fmt: skip
+    command = [*COMMAND, "enter", str(directory.path), "client1", "--", *curl]
+    return float(subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout) * 8
