@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import signal
 import ssl
@@ -39,11 +40,23 @@ async def attempt(spec: Mapping[str, Any]) -> Attempt:
         from testbed.apps import command
 
         return await command.run(params, access.proxy, spec["wrapper"])
+    if kind == "browser":
+        from testbed.apps import browser
+
+        return await browser.look(params, access, spec["timeout_s"], _picture(spec))
     from testbed.apps import web
 
     if kind == "web":
         return await web.page(params, access)
     return await (web.download(params, access) if kind == "download" else web.video(params, access))
+
+
+def _picture(spec: Mapping[str, Any]) -> Path:
+    """Return where an app's next screenshot goes; they are numbered."""
+    folder = Path(spec["screenshots"])
+    folder.mkdir(exist_ok=True)
+    names = (f"{spec['name']}-{number}.png" for number in itertools.count(1))
+    return next(folder / name for name in names if not (folder / name).exists())
 
 
 async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +71,7 @@ async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "app": spec["app"], "name": spec["name"], "node": spec["node"], "t": round(begun - spec["t0"], 4),
         "duration_s": round(time.monotonic() - begun, 4), "failure": done.failure, "operation": operation,
-        "blocking": done.blocking, "verdict": done.verdict, "kpis": dict(done.kpis),
+        "blocking": done.blocking, "verdict": done.verdict, "kpis": dict(done.kpis), **done.detail,
     }  # fmt: skip
 
 

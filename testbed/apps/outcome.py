@@ -87,6 +87,7 @@ class Attempt:
     blocking: str | None = None
     failure: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    """What else its result line holds."""
 
     @property
     def verdict(self) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from testbed.apps.connect import Access, connected
 from testbed.apps.outcome import Attempt, Failure, doing, word_for
-from testbed.scenario.params import DownloadParams, VideoParams, WebParams
+from testbed.scenario.params import BrowserParams, DownloadParams, VideoParams, WebParams
 
 _BROWSER_CONNECTIONS, _STARTUP_SLOW_S = 6, 5.0
 _TITLE, _TITLE_WITHIN_BYTES = re.compile(rb"<title>([^<]*)</title>", re.IGNORECASE), 65536
@@ -105,10 +105,10 @@ def is_right(params: WebParams, response: Response) -> bool:
     """Say whether a page is the right one: its status, and its title if it is there (OONI's `http-diff` if not)."""
     if response.status != params.status:
         return False
-    return response.status != 200 or response.title == _expected_title(params)
+    return response.status != 200 or response.title == expected_title(params)
 
 
-def _expected_title(params: WebParams) -> str:
+def expected_title(params: WebParams | BrowserParams) -> str:
     """Return what the world's own page has for a title; other paths of the world have none."""
     parts = urlsplit(params.url)
     if params.title is not None:

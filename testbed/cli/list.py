@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import click
@@ -11,19 +12,21 @@ from rich.table import Table
 from testbed import shipped
 from testbed.apps import profiles
 from testbed.documents import read_document
+from testbed.scenario.params import PARAMS
 
 _KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/links", "recipes": "recipes"}
 
 
-@click.command("list", short_help="What ships: scenarios, policies, links, recipes, profiles.")
+@click.command("list", short_help="What ships: scenarios, policies, links, recipes, profiles, apps.")
 @click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
 def command(as_json: bool) -> int:
-    """List the scenarios, policies, links, recipes and messenger profiles that ship."""
+    """List the scenarios, policies, links, recipes, messenger profiles and kinds of app that ship."""
     found = {
         kind: {name: _title(shipped.find(name, folder)) for name in shipped.names(folder)}
         for kind, folder in _KINDS.items()
     }
     found["profiles"] = {name: profiles.load_profile(name).title for name in profiles.names()}
+    found["apps"] = {kind: inspect.cleandoc(model.__doc__ or "").splitlines()[0] for kind, model in PARAMS.items()}
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return 0

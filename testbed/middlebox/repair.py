@@ -70,7 +70,7 @@ def stand_in(for_: End, towards: End) -> socket.socket:
     with contextlib.ExitStack() as undone:
         mine = _blank(len(for_.address))
         undone.callback(mine.close)
-        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # no SO_REUSEADDR: repair itself lets connections share a server's address, and the option would take that back
         for queue, number in ((_SEND_QUEUE, for_.next_seq), (_RECEIVE_QUEUE, towards.next_seq)):
             mine.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, queue)
             mine.setsockopt(socket.IPPROTO_TCP, _TCP_QUEUE_SEQ, struct.pack("=I", number))

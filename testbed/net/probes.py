@@ -74,7 +74,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("curl", False, "", "some tests are skipped", _APT + "curl", "curl"),
     Probe("dig", False, "", "some tests are skipped", _APT + "bind9-dnsutils", "dig"),
     Probe("tshark", False, "", "some tests are skipped", _APT + "tshark", "tshark"),
-    Probe("chromium", False, "", "the live page isn't tested in a browser", "scripts/browser", "chromium"),
+    Probe("chromium", False, "", "apps named `browser` are skipped; the live page isn't tested", "scripts/browser",
+          "chromium"),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from testbed.report import plots
 from testbed.report.tables import Run
 from testbed.report.text import summarise
 from testbed.report.why import causes
+from testbed.run.pictures import described
 
 _MARKS = {"ok": "✓", "slow": "~", "blocked": "✗", "-": ""}
 _SHOWN_EVENTS = 500
@@ -35,7 +36,7 @@ def render(run: Run) -> str:
         result=run.result, scenario=_scenario(run.path), names=sorted(names), cells=_cells(run, names), marks=_MARKS,
         plots=drawn, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
         events=run.decisions[:_SHOWN_EVENTS], hidden=max(0, len(run.decisions) - _SHOWN_EVENTS), steps=run.steps,
-        pictures=_pictures(run.path), files=_files(run.path), folder=run.path.name,
+        pictures=_pictures(run), files=_files(run.path), folder=run.path.name,
     )  # fmt: skip
 
 
@@ -66,15 +67,16 @@ def _plan(folder: Path) -> Mapping[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-def _pictures(folder: Path) -> list[tuple[str, str | None]]:
-    """Return the screenshots of a run: captions and data URIs, None for one beyond what a page can bear."""
-    found: list[tuple[str, str | None]] = []
+def _pictures(run: Run) -> list[tuple[str, str, str | None]]:
+    """Return the screenshots of a run: name, what it shows, and a data URI; None for one too large for a page."""
+    found: list[tuple[str, str, str | None]] = []
+    shows = described(run.result["apps"])
     left = _LARGEST_PICTURES_BYTES
-    for path in sorted((folder / "screenshots").glob("*.png")):
+    for path in sorted((run.path / "screenshots").glob("*.png")):
         size = path.stat().st_size
         source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if size <= left else None
         left -= size if source else 0
-        found.append((path.stem, source))
+        found.append((path.stem, shows.get(path.name, path.stem), source))
     return found
 
 

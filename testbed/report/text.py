@@ -25,7 +25,7 @@ def summarise(results: Iterable[Result]) -> tuple[str, str]:
         return "-", ""
     worst = ranked[-1]
     if worst.get("failure"):
-        return worst["verdict"], str(worst["failure"])
+        return worst["verdict"], str(worst.get("kpis", {}).get("error") or worst["failure"])
     for name, unit in HEADLINE_KPIS.items():
         value = worst.get("kpis", {}).get(name)
         if value is not None:

@@ -87,6 +87,11 @@ class RunDirectory:
         return self.path / "link.jsonl"
 
     @property
+    def screenshots(self) -> Path:
+        """What browsers showed, `APP-PHASE.png`; there only if one ran."""
+        return self.path / "screenshots"
+
+    @property
     def steps(self) -> Path:
         """The steps of the timeline as they are taken, before they are merged into `events`."""
         return self.path / "work" / "steps.jsonl"

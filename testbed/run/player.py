@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from testbed import proc
+from testbed.apps.lacks import lacks
 from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
 from testbed.errors import MachineError
 from testbed.report import plots
-from testbed.run import faithful, gate, record
+from testbed.run import faithful, gate, pictures, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.progress import Progress
@@ -47,6 +48,9 @@ class Player:
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
         self.progress = Progress(scenario.title, scenario.duration)
         self.lost_tools: dict[str, str] = {}
+        self.skipped = {app.name: why for app in scenario.apps if (why := lacks(app.app, app.params))}
+        for name, why in self.skipped.items():
+            self.progress.say(0.0, f"without the app {name}: {why}")
         self._tools: dict[str, Tool] = {}
         for spec in scenario.tools:
             try:
@@ -135,14 +139,14 @@ class Player:
 
     def _start(self, app: AppSpec) -> None:
         directory = self.country.directory
-        if app.through in self.lost_tools:
+        if app.through in self.lost_tools or app.name in self.skipped:
             return
         tool = self._tools[app.through] if app.through else None
         spec = {
             "app": app.app, "name": app.name, "node": app.node, "profile": app.profile, "params": dict(app.params),
             "start_s": app.start, "every_s": app.every, "count": app.count, "timeout_s": app.timeout,
             "t0": self.country.clock.t0, "seed": self.country.spec.seed, "ca": str(self.country.ca.bundle),
-            "out": str(directory.app_results(app.name)),
+            "out": str(directory.app_results(app.name)), "screenshots": str(directory.screenshots),
             "proxy": tool.rendered.proxy if tool else None, "wrapper": list(tool.rendered.wrapper) if tool else [],
         }  # fmt: skip
         path = directory.path / "work" / f"app-{app.name}.json"
@@ -215,15 +219,17 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
         country.stop()
         decisions = record.merge_events(country, [*player.steps, *player.steering.touched])
         intervals = phases(player.as_played())
-        results = place_in_phases(player.results(), intervals)
+        results = pictures.named_by_phase(place_in_phases(player.results(), intervals), directory.screenshots)
         expectations = judge(scenario.expect, results)
         silent = [
             app.name
             for app in scenario.apps
-            if app.through not in player.lost_tools and not any(r["name"] == app.name for r in results)
+            if not {app.through, app.name} & {*player.lost_tools, *player.skipped}
+            and not any(r["name"] == app.name for r in results)
         ]
         judged = faithful.measure(country, stats)
         skipped = [f"the tool {name} is skipped: {reason}" for name, reason in sorted(player.lost_tools.items())]
+        skipped += [f"the app {name} is skipped: {reason}" for name, reason in sorted(player.skipped.items())]
         why = [*gate.reasons_invalid(judged, stats, died, silent), *player.steering.reasons(), *skipped]
         status, exit_status = gate.status_of(why, expectations, player.interrupted)
         result = {

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from testbed.documents import Strict
 from testbed.units import Duration, Size
 
-Kind = Literal["dns", "web", "download", "video", "messenger", "call", "command"]
+Kind = Literal["dns", "web", "browser", "download", "video", "messenger", "call", "command"]
 
 
 def _url(value: str) -> str:
@@ -65,6 +65,27 @@ class WebParams(Strict):
     """The page's host is contacted there and its name not asked for, as by someone who knows it."""
     resources: tuple[Url, ...] = ()
     """What the page loads once it is there."""
+    status: int = Field(default=200, ge=100, le=599)
+    """The page's right HTTP status; another one is a block page (`blocking: http-diff`)."""
+    title: str | None = None
+    """The page's right title; without it the one of the world's page, which is the host's name."""
+    slow_s: Positive = 10.0
+    """Seconds of load time above which the page counts as slow."""
+
+
+class BrowserParams(Strict):
+    """A page in Chromium: what a person sees, and a picture of it. Each attempt is a new profile, without a cache."""
+
+    url: Url
+    """The page. `http://` stays so; nothing is tried by `https://` first."""
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    """The page's host is contacted there and its name not asked for, as by someone who knows it."""
+    tls: Annotated[Literal["1.2", "1.3"], BeforeValidator(_word)] = "1.3"
+    """The newest TLS version that it speaks. With 1.3 its hello fills two packets, as every browser's since 2024 does
+    (a key share of ML-KEM), and the name stands in one or the other: a censor that reads packets one by one misses it
+    now and then. With 1.2 it fills one."""
+    http3: bool = False
+    """Whether the page is asked for by HTTP/3 over QUIC and nothing else; without it by HTTP/2 or 1.1 only."""
     status: int = Field(default=200, ge=100, le=599)
     """The page's right HTTP status; another one is a block page (`blocking: http-diff`)."""
     title: str | None = None
@@ -125,7 +146,7 @@ class CommandParams(Strict):
 
 
 PARAMS: Mapping[str, type[Strict]] = {
-    "dns": DnsParams, "web": WebParams, "download": DownloadParams, "video": VideoParams,
+    "dns": DnsParams, "web": WebParams, "browser": BrowserParams, "download": DownloadParams, "video": VideoParams,
     "messenger": MessengerParams, "call": CallParams, "command": CommandParams,
 }  # fmt: skip
 
@@ -135,6 +156,11 @@ KPIS: Mapping[str, Mapping[str, str]] = {
     "web": {
         "ttfb_s": "seconds to the page's first byte", "load_s": "seconds until the last resource is there",
         "status": "HTTP status of the page", "bytes": "bytes of all bodies",
+    },
+    "browser": {
+        "ttfb_s": "seconds to the page's first byte", "load_s": "seconds until all of the page is there",
+        "status": "HTTP status of the page", "bytes": "bytes received for it and its resources",
+        "wait_s": "seconds until the page, or an error instead of it, is shown",
     },
     "download": {
         "goodput_bps": "bit/s from the first byte to the last", "ttfb_s": "seconds to the first byte",

@@ -1,7 +1,8 @@
 """Pages behind the web server: `python -m testbed.world.backend PORT CA-FOLDER`, plain HTTP/1.1 on loopback.
 
-`/bytes/N` N bytes, `/delay/S` after S seconds, `/status/C` with that status, `/headers` the request's headers as JSON;
-anything else a small page that names the host.
+`/bytes/N` N bytes, `/delay/S` after S seconds, `/status/C` with that status, `/headers` the request's headers as JSON,
+`/generate_204` nothing, as browsers and phones expect of the Internet and not of a hotel's log-in page; anything else a
+small page that names the host.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def page(path: str, headers: Mapping[str, str]) -> tuple[int, str, bytes | int, 
             return _status(int(value)), "text/plain", f"{value}\n".encode(), 0.0
     except ValueError:
         return 400, "text/plain", b"bad number\n", 0.0
+    if kind == "generate_204":
+        return 204, "text/plain", b"", 0.0
     if kind == "headers":
         return 200, "application/json", json.dumps(dict(headers), indent=1).encode(), 0.0
     host = html.escape(headers.get("host", "?"))

@@ -86,7 +86,9 @@ PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4
 
 
 def test_html_holds_the_screenshots_and_links_the_captures(tmp_path: Path) -> None:
-    folder = written(tmp_path / "run")
+    outcome = result()
+    outcome["apps"][1] |= {"screenshot": "page at 3 s.png", "seen": "This site can’t be reached"}
+    folder = written(tmp_path / "run", outcome)
     (folder / "screenshots").mkdir()
     (folder / "screenshots" / "page at 3 s.png").write_bytes(PNG)
     (folder / "screenshots" / "too large.png").write_bytes(PNG + bytes(9 << 20))
@@ -94,6 +96,7 @@ def test_html_holds_the_screenshots_and_links_the_captures(tmp_path: Path) -> No
     page = html.render(load_run(folder))
     assert base64.b64encode(PNG).decode() in page
     assert page.count("<img") == 1, "a page of megabytes opens nowhere"
+    assert 'alt="Screenshot of text in phase dark, blocked: This site can’t be reached"' in page
     assert '<a href="screenshots/too%20large.png">too large</a>' in page
     assert '<a href="pcap/gateway-inside.pcapng">pcap/gateway-inside.pcapng</a> 2 kB' in page
 

@@ -18,7 +18,7 @@ from testbed.world import backend
         ("/delay/9999", (200, b"late\n", 300.0)), ("/delay/nan", (400, b"bad number\n", 0.0)),
         ("/delay/-1", (400, b"bad number\n", 0.0)), ("/status/404", (404, b"404\n", 0.0)),
         ("/status/418?why=tea", (418, b"418\n", 0.0)), ("/status/999", (400, b"bad number\n", 0.0)),
-        ("/status/100", (400, b"bad number\n", 0.0)),
+        ("/status/100", (400, b"bad number\n", 0.0)), ("/generate_204", (204, b"", 0.0)),
     ],
 )  # fmt: skip
 def test_paths(path: str, expected: tuple[int, bytes | int, float]) -> None:

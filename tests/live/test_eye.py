@@ -1,0 +1,71 @@
+"""Real apps in one run: what a browser shows behind three censors, with pictures in the run and in its report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.conftest import COMMAND
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium, as `testbed doctor` says"),
+]
+EYE = Path(__file__).parent / "eye.yaml"
+
+
+@pytest.fixture(scope="module")
+def eye(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """One run for all; return its result and its directory."""
+    folder = tmp_path_factory.mktemp("eye")
+    argv = ["run", str(EYE), "--into", str(folder / "run"), "--json"]
+    done = subprocess.run([*COMMAND, *argv], capture_output=True, text=True, timeout=120, cwd=folder, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout), folder / "run"
+
+
+def attempts(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {item["name"]: item for item in result["apps"]}
+
+
+def test_a_browser_says_what_a_person_sees(eye: tuple[dict[str, Any], Path]) -> None:
+    seen = {name: item["seen"] for name, item in attempts(eye[0]).items() if item["app"] == "browser"}
+    assert seen["open"] == "weather.example"
+    assert seen["reset"] == "This site can’t be reached, ERR_CONNECTION_RESET"
+    assert seen["forged"] == "This site can’t be reached, ERR_CONNECTION_REFUSED"
+    assert seen["certificate"].endswith("ERR_CERT_AUTHORITY_INVALID")
+
+
+def test_http3_is_what_the_page_came_by(eye: tuple[dict[str, Any], Path]) -> None:
+    found = attempts(eye[0])
+    assert (found["open"]["kpis"]["protocol"], found["http3"]["kpis"]["protocol"]) == ("h2", "h3")
+
+
+def test_every_page_has_its_picture_there_and_in_the_report(eye: tuple[dict[str, Any], Path]) -> None:
+    result, run = eye
+    browsers = [item for item in result["apps"] if item["app"] == "browser"]
+    report = (run / "report.html").read_text(encoding="utf-8")
+    for item in browsers:
+        assert item["screenshot"] == f"{item['name']}-start.png"
+        picture = (run / "screenshots" / item["screenshot"]).read_bytes()
+        assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+        assert struct.unpack(">II", picture[16:24])[0] == 1024
+        assert f'alt="Screenshot of {item["name"]} in phase start, {item["verdict"]}' in report
+    assert report.count('src="data:image/png') == len(browsers)
+
+
+def test_a_browsers_own_business_stays_out_of_the_decisions(eye: tuple[dict[str, Any], Path]) -> None:
+    asked = subprocess.run(
+        ["tshark", "-r", str(eye[1] / "pcap" / "gateway-inside.pcapng"), "-T", "fields", "-e", "dns.qry.name",
+         "-e", "tls.handshake.extensions_server_name", "-e", "http.host"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    wanted = {"weather.example", "twitter.com", "addons.mozilla.org", "thepiratebay.org", "mail.ru"}
+    # Airtel's page has a frame; a strange certificate makes Chromium look for a log-in page
+    assert wanted <= set(asked) <= wanted | {"www.airtel.in", "connectivitycheck.gstatic.com", "www.gstatic.com"}
