@@ -6,6 +6,7 @@ One small function a matcher, made once from its specification, asked of a `Sigh
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from testbed.dpi.encrypted import entropy, exemption, mean_popcount
 from testbed.dpi.evidence import NOTHING, Evidence, Passing, Surroundings
@@ -13,7 +14,7 @@ from testbed.dpi.fingerprints import recognise
 from testbed.dpi.match import Bounds, FirstPackets, HttpMatch, Match, QuicMatch, Signature, TlsMatch
 from testbed.dpi.names import NameIndex
 from testbed.dpi.sight import Sight
-from testbed.wire import http, ip, ja
+from testbed.wire import dns, http, ip, ja
 
 
 def moments(match: Match) -> list[Passing]:
@@ -107,13 +108,13 @@ def _hosted(index: NameIndex) -> Passing:
     return test
 
 
-def _question(match: Match, given: Surroundings) -> Passing:
+def asked(match: Match, given: Surroundings) -> Callable[[dns.Query], Evidence | None]:
+    """Return the test of a DNS question."""
     index = given.index_of(match, "dns") if match.dns is not None else None
     types = set(match.dns_types)
 
-    def test(sight: Sight) -> Evidence | None:
-        query = sight.query
-        if query is None or (types and query.qtype not in types):
+    def test(query: dns.Query) -> Evidence | None:
+        if types and query.qtype not in types:
             return None
         found: Evidence = {"dns": query.qname, "qtype": query.qtype}
         if index is not None:
@@ -124,6 +125,11 @@ def _question(match: Match, given: Surroundings) -> Passing:
         return found
 
     return test
+
+
+def _question(match: Match, given: Surroundings) -> Passing:
+    test = asked(match, given)
+    return lambda sight: test(query) if (query := sight.query) is not None else None
 
 
 def _http(wanted: HttpMatch) -> Passing:

@@ -6,7 +6,8 @@ Rules of this file
   - Hostile bytes never raise: what can't be parsed is passed (or dropped, as the policy says) with a note.
 
 Theory of operation, per packet
-  1. A flow that is *settled* (no rule can fire in it any more, or it is dropped for good) is answered at once.
+  1. A flow that is *settled* (no rule can fire in it any more, or it is dropped for good) is answered at once, and so
+     is a packet that is *dull*: none of the flow's rules looks at its like.
   2. The headers are read. Fragments are put together or judged by address only, as the policy's parser does.
   3. A running residual block answers first: that is what makes it residual.
   4. The tracker moves the flow on and says whether its data may be looked at.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.dpi.actions import Acts
+from testbed.dpi.candidates import NOBODY, Standing
 from testbed.dpi.chance import Chance
 from testbed.dpi.compiled import CompiledRule, compile_policy
 from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Probe, Side, Verdict
@@ -36,8 +38,6 @@ from testbed.wire.fragments import FragmentKnobs, Fragments
 
 _SETTLED = Decision(offload=Offload.PASS)
 _PLAIN_V4 = 0x45
-_DNS_PORT = (53).to_bytes(2, "big")
-_MOST_KINDS = 10_000
 
 
 class Engine:
@@ -60,7 +60,7 @@ class Engine:
         self._compiled = compile_policy(policy)
         self.policy = policy
         self._generation += 1
-        self._by_ports: dict[tuple[int, bool, bytes, bool], tuple[CompiledRule, ...]] = {}
+        self._standing = Standing(self._compiled)
         self._tracker = Tracker(policy.tracking, policy.parser)
         self._acts.take(self._compiled)
         self._wide = self._compiled.wide_blocks
@@ -103,7 +103,7 @@ class Engine:
         self._packets += 1
         if type(raw) is not bytes:
             raw = bytes(raw)
-        # the short road: a settled flow of plain TCP or UDP in IPv4, neither a fragment nor the SYN of a new connection
+        # the short roads: plain TCP or UDP in IPv4 of a known flow, neither a fragment nor the SYN of a new connection
         if len(raw) > 33 and raw[0] == _PLAIN_V4 and not (raw[6] & 0x3F or raw[7]):
             proto, flow = raw[9], None
             if proto == 6:
@@ -111,9 +111,13 @@ class Engine:
                     flow = self._tcp_flow(raw[12:24])
             elif proto == 17:
                 flow = self._udp_flow(raw[12:24])
-            if flow is not None and flow.settled is not None and now - flow.last_seen <= IDLE_S:
+            if flow is not None and now - flow.last_seen <= IDLE_S:
                 settled = flow.settled
-                if not self._wide or not self._acts.blocks.any_armed:
+                if settled is None:
+                    if self._is_dull(raw, flow, now):
+                        flow.last_seen = now
+                        return PASSED
+                elif not self._wide or not self._acts.blocks.any_armed:
                     flow.last_seen = now
                     if settled is FORGOTTEN:
                         self._acts.dropped += 1
@@ -133,6 +137,31 @@ class Engine:
                 return self._not_understood(whole, error)
             sight.now, sight.from_inside = now, side is Side.INSIDE
         return self._judge(sight)
+
+    def _is_dull(self, raw: bytes, flow: Flow, now: float) -> bool:
+        """Say whether a packet of an open flow concerns no rule and changes nothing but counts, which are then kept.
+
+        It is a DNS message of no interest, or a TCP segment without data in the middle of a connection.
+        """
+        if flow.generation != self._generation or flow.fate is not None or len(raw) != raw[2] << 8 | raw[3]:
+            return False
+        candidates = flow.candidates
+        if flow.proto == 6:
+            bare = len(raw) == 20 + (raw[32] >> 4) * 4
+            return (
+                bare and candidates.need_data and self._tracker.stays_as_it_is(flow, raw[33])
+                and not self._is_blocked(flow.proto, raw, now)
+            )  # fmt: skip
+        questions = candidates.questions
+        if questions is None or not questions.are_dull(raw) or self._is_blocked(flow.proto, raw, now):
+            return False
+        flow.data_packets += 1
+        flow.client_packets += raw[12:24] == flow.key
+        return True
+
+    def _is_blocked(self, proto: int, raw: bytes, now: float) -> bool:
+        blocks = self._acts.blocks
+        return blocks.any_armed and blocks.find(proto, raw[12:24], now) is not None
 
     def _not_understood(self, raw: bytes, error: ValueError) -> Decision:
         self._unparsed += 1
@@ -175,7 +204,7 @@ class Engine:
             flow.client_packets += from_client
             if compiled.keeps_opening:
                 self._show(sight, flow)
-            if flow.data_packets > compiled.packets_inspected and (proto == 6 or not flow.always):
+            if flow.data_packets > compiled.packets_inspected and (proto == 6 or not flow.candidates.always):
                 looks = False
         if flow.fate is not None and compiled.in_path:
             decision = acts.treat(flow.fate, sight)
@@ -204,31 +233,13 @@ class Engine:
         """Find the rules that stand for a flow, under the policy of now."""
         flow.generation = self._generation
         flow.settled = None
-        flow.candidates = self._standing(flow) if self._looks_at_host(flow) else ()
-        flow.always = any(candidate.ever for candidate in flow.candidates)
+        flow.candidates = self._standing.of(flow) if self._looks_at_host(flow) else NOBODY
         if flow.fate is not None and flow.fate.rule not in self._compiled.names:
             flow.fate = None
 
     def _looks_at_host(self, flow: Flow) -> bool:
         share = self.policy.filtered_hosts
         return share >= 1.0 or self._chance.share("filtered host", flow.inside_address) < share
-
-    def _standing(self, flow: Flow) -> tuple[CompiledRule, ...]:
-        """Return the rules that stand; which of them fit the ports is the same for very many flows."""
-        kind = flow.proto, flow.from_inside, flow.key[-2:], flow.key[-4:-2] == _DNS_PORT
-        by_ports = self._by_ports.get(kind)
-        if by_ports is None:
-            if len(self._by_ports) >= _MOST_KINDS:
-                self._by_ports.clear()
-            by_ports = self._by_ports[kind] = tuple(
-                candidate for candidate in self._compiled.rules
-                if all(test(flow) is not None for test in candidate.match.by_ports)
-            )  # fmt: skip
-        if not self._compiled.asks_addresses:
-            return by_ports
-        return tuple(
-            candidate for candidate in by_ports if all(test(flow) is not None for test in candidate.match.by_address)
-        )
 
     def _show(self, sight: Sight, flow: Flow) -> None:
         deep = flow.more()
@@ -240,7 +251,7 @@ class Engine:
         deep.opening.show(sight.from_client, payload, sight.now, seq=seq)
 
     def _ask(self, sight: Sight, flow: Flow, looks: bool) -> Decision:
-        for candidate in flow.candidates:
+        for candidate in flow.candidates.rules:
             if candidate.needs_data and not looks:
                 continue
             if sight.proto == 6 and (flow.torn or candidate.waits) and self._sits_out(candidate, flow, sight):
@@ -253,7 +264,7 @@ class Engine:
         compiled = self._compiled
         if compiled.counts_volume:  # each packet is counted, so no flow is left alone
             return PASSED
-        if not flow.candidates or (flow.data_packets >= compiled.packets_inspected and self._is_over(flow)):
+        if not flow.candidates.rules or (flow.data_packets >= compiled.packets_inspected and self._is_over(flow)):
             flow.settled = self._settled
             return self._settled
         return PASSED
@@ -283,7 +294,7 @@ class Engine:
     @staticmethod
     def _is_over(flow: Flow) -> bool:
         """Say whether no rule can fire any more in a flow of which enough data was seen."""
-        return not (flow.always or flow.handshake_just_done or flow.fate is not None)
+        return not (flow.candidates.always or flow.handshake_just_done or flow.fate is not None)
 
     def probed(self, probe: Probe, *, connected: bool, answer: bytes, now: float) -> Note | None:
         """Take what an active probe saw; return the note of a ban if the server now counts as a proxy."""

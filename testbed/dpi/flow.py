@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.dpi.tracking import Entry
 
 if TYPE_CHECKING:
-    from testbed.dpi.compiled import CompiledRule
+    from testbed.dpi.candidates import Candidates
     from testbed.dpi.decision import Decision
     from testbed.dpi.fate import Fate
     from testbed.dpi.stream import Stream
@@ -69,18 +69,18 @@ class Flow:
     """A connection as the censor sees it."""
 
     __slots__ = (
-        "always", "candidates", "client_packets", "data_packets", "deep", "entry", "expected", "fate", "from_inside",
+        "candidates", "client_packets", "data_packets", "deep", "entry", "expected", "fate", "from_inside",
         "generation", "handshake_just_done", "isn", "key", "last_seen", "peer_expected", "proto", "queued_at",
         "settled", "state", "torn",
     )  # fmt: skip
+
+    candidates: Candidates
+    """The rules that stand for it, under the policy of this `generation`."""
 
     def __init__(self, proto: int, key: bytes, from_inside: bool, now: float) -> None:
         self.proto, self.key, self.from_inside = proto, key, from_inside
         self.last_seen = self.queued_at = now
         self.generation = -1
-        self.candidates: tuple[CompiledRule, ...] = ()
-        self.always = False
-        """Some candidate may fire at any time of this flow's life."""
         self.settled: Decision | None = None
         self.fate: Fate | None = None
         self.deep: Deep | None = None

@@ -124,6 +124,11 @@ def _query(sight: Sight) -> dns.Query | None:
         if not parser.dns_over_tcp or len(message) < 2:
             return None
         message = message[2:]
+    return question_of(message, parser)
+
+
+def question_of(message: bytes, parser: Parser) -> dns.Query | None:
+    """Return the question of a DNS message, None of an answer and of what this parser doesn't read."""
     try:
         found = dns.parse_query(message, parser.dns_max_count)
     except ValueError:

@@ -56,6 +56,11 @@ class Tracker:
             ttls[side] = max(ttls[side], sight.ttl)
         return True
 
+    def stays_as_it_is(self, flow: Flow, flags: int) -> bool:
+        """Say whether a segment of these flags, one without data, moves nothing in a flow."""
+        steady = self._simple and not self.careful and flow.entry is _TRACKED and flow.state is not _OPENING
+        return steady and not flags & _BEGIN_OR_END and not flow.handshake_just_done
+
     def follow(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
         """Move a flow on by a segment that is believed; return whether its data may be inspected."""
         flags = sight.flags

@@ -1,0 +1,54 @@
+"""The short road of DNS: most questions concern no rule, and the same ones come again and again.
+
+Where the rules that stand for a flow look at nothing but the question, what they make of a datagram is a function of
+its bytes without the ID; those that concern none of them are remembered. Whatever may concern one goes the long way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.dpi.contents import asked
+from testbed.dpi.evidence import Surroundings
+from testbed.dpi.match import Match
+from testbed.dpi.parser import Parser
+from testbed.dpi.sight import question_of
+
+_DNS_PORT = (53).to_bytes(2, "big")
+_STANDING = frozenset(
+    ("protocol", "ports", "origin", "addresses", "address_lists", "countries", "networks", "dns", "dns_types")
+)
+_MOST, _LONGEST_BYTES = 16_384, 128
+"""Questions kept, and the longest of them without its ID: about 3 MB."""
+
+
+def asks_only_questions(match: Match) -> bool:
+    """Say whether a match looks at a packet for its DNS question alone, once it stands for the flow."""
+    return match.model_fields_set <= _STANDING and (match.dns is not None or bool(match.dns_types))
+
+
+class Questions:
+    """The questions that concern none of some matches."""
+
+    def __init__(self, matches: Sequence[Match], given: Surroundings, parser: Parser) -> None:
+        self._asked = [asked(match, given) for match in matches]
+        self._parser = parser
+        self._dull: set[bytes] = set()
+
+    def are_dull(self, raw: bytes) -> bool:
+        """Say whether a plain IPv4 packet with UDP, whole and with data, concerns none of the matches."""
+        if raw[24] << 8 | raw[25] != len(raw) - 20 or len(raw) <= 28:
+            return False
+        if raw[22:24] != _DNS_PORT:
+            return True
+        behind_id = raw[30:]
+        if behind_id in self._dull:
+            return True
+        question = question_of(raw[28:], self._parser)
+        if question is not None and any(ask(question) is not None for ask in self._asked):
+            return False
+        if len(behind_id) <= _LONGEST_BYTES:
+            if len(self._dull) >= _MOST:
+                self._dull.clear()
+            self._dull.add(behind_id)
+        return True
