@@ -72,16 +72,21 @@ class Interceptor:
             self._channel.setblocking(False)
 
     @property
+    def is_open(self) -> bool:
+        """Say whether it has ever had a rule to intercept for, so that it must see the packets."""
+        return self._opener is not None
+
+    @property
     def descriptors(self) -> list[int]:
         """What to wait for besides packets: the opener's reports."""
         return [] if self._opener is None else [self._channel.fileno()]
 
-    def meets(self, raw: memoryview) -> bool:
+    def meets(self, raw: bytes) -> bool:
         """Look at a packet before the engine does; True if it is of a connection just taken over, and dealt with.
 
         Such packets were on their way to the box's queue when it happened.
         """
-        if self._opener is None or not self._concerns(raw):
+        if not self.is_open or not self._concerns(raw):
             return False
         try:
             packet = ip.parse(raw)
@@ -97,10 +102,10 @@ class Interceptor:
             return False
         if ahead not in self._fresh and back not in self._fresh:
             return False
-        self._detour.bring_in(bytes(raw))
+        self._detour.bring_in(raw)
         return True
 
-    def _concerns(self, raw: memoryview) -> bool:
+    def _concerns(self, raw: bytes) -> bool:
         """Tell at a glance most packets that need no look: those without SYN while nothing was just taken over."""
         while self._fresh and next(iter(self._fresh.values())) < time.monotonic() - _FRESH_S:
             self._fresh.popitem(last=False)

@@ -30,6 +30,7 @@ _BATCH = 32
 _LONGEST_WAIT_S = 0.5
 _TALLY_EVERY_S = 1.0
 _LATE_S = 0.05
+_INSIDE, _OUTSIDE = Side.INSIDE, Side.OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +148,29 @@ class LiveBox:
     def _drain(self) -> None:
         """Judge what waits, at most a batch of it, and hand the verdicts over together."""
         arrivals: list[float] = []
+        queue, receive, interceptor = self._queue, self.engine.receive, self._interceptor
         for _ in range(_BATCH):
-            packets = self._queue.receive()
+            packets = queue.receive()
             if not packets:
                 break
             for queued in packets:
-                self._judge(queued)
                 arrivals.append(queued.arrived)
-        self._queue.flush()
+                if interceptor.is_open and interceptor.meets(queued.raw):
+                    queue.drop(queued.id)
+                    continue
+                side = _INSIDE if queued.in_interface == self._inside else _OUTSIDE
+                now = time.monotonic() + self._from_monotonic
+                decision = receive(queued.raw, side, now)
+                if decision is PASSED:
+                    queue.accept(queued.id)
+                else:
+                    self._carry_out(decision, queued, side, now)
+        queue.flush()
         if arrivals:
             self._note_lag(arrivals)
 
-    def _judge(self, queued: nfqueue.Queued) -> None:
-        side = Side.INSIDE if queued.in_interface == self._inside else Side.OUTSIDE
-        now = self.now()
-        if self._interceptor.meets(queued.raw):
-            self._queue.drop(queued.id)
-            return
-        decision = self.engine.receive(queued.raw, side, now)
-        if decision is PASSED:
-            self._queue.accept(queued.id)
-            return
+    def _carry_out(self, decision: Decision, queued: nfqueue.Queued, side: Side, now: float) -> None:
+        """Do with a packet what was decided, and send what goes with it."""
         onward: list[Injection] = []
         for injection in decision.injections:
             if injection.toward is side:
@@ -197,7 +200,7 @@ class LiveBox:
 
     def _intercept(self, queued: nfqueue.Queued, rule: str, now: float) -> None:
         """Take a connection over, this packet with it; where that can't be, it passes, and the events say why."""
-        note = self._interceptor.take(bytes(queued.raw), rule)
+        note = self._interceptor.take(queued.raw, rule)
         if note is None:
             self._queue.drop(queued.id)
         else:
@@ -262,7 +265,7 @@ class LiveBox:
             note = Note(rule, "", "dropped by the kernel", counted)
             self._record(Decision(Verdict.DROP, notes=(note,)), b"", now)
 
-    def _record(self, decision: Decision, raw: memoryview | bytes, now: float) -> None:
+    def _record(self, decision: Decision, raw: bytes, now: float) -> None:
         for note in decision.notes:
             event = {
                 "t": round(now - self.config.epoch, 6), "now": round(now, 6), "box": self.config.node,

@@ -1,4 +1,4 @@
-"""A small NFQUEUE binding over AF_NETLINK: packets come in as memoryviews, verdicts go out, in any order.
+"""A small NFQUEUE binding over AF_NETLINK: packets come in as bytes, verdicts go out, in any order.
 
 Ours because the Python bindings had no release since 2023 and one stops on a full buffer. Message formats:
 linux/netfilter/nfnetlink.h and nfnetlink_queue.h. Network byte order throughout, netlink headers in host order.
@@ -11,36 +11,23 @@ import contextlib
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 
 from testbed.errors import MachineError
 from testbed.middlebox import counters
+from testbed.middlebox.queued import Queued as Queued
+from testbed.middlebox.queued import Reader
 
 _NETLINK_NETFILTER, _SUBSYSTEM = 12, 3 << 8
-_PACKET, _VERDICT, _CONFIG = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+_VERDICT, _CONFIG = _SUBSYSTEM | 1, _SUBSYSTEM | 2
 _CFG_CMD, _CFG_PARAMS, _CFG_MAXLEN, _CFG_MASK, _CFG_FLAGS = 1, 2, 3, 4, 5
 _BIND, _COPY_PACKET = 1, 2
-_ATTR_HEADER, _ATTR_VERDICT, _ATTR_MARK, _ATTR_STAMP, _ATTR_INDEV, _ATTR_PAYLOAD = 1, 2, 3, 4, 5, 10
+_ATTR_VERDICT, _ATTR_MARK, _ATTR_PAYLOAD = 2, 3, 10
 _NF_DROP, _NF_ACCEPT = 0, 1
 _ERROR, _REQUEST, _ACK = 2, 1, 4
 _SO_RCVBUFFORCE, _SO_TIMESTAMP = 33, 29
-_RECEIVE_BYTES = 1 << 18
+_LONGEST_HEAD_BYTES = 4096
 _GSO = 4
-_MESSAGE, _ATTRIBUTE = struct.Struct("=IH"), struct.Struct("=HH")
-_NUMBER, _TWO_NUMBERS, _STAMP = struct.Struct("!I"), struct.Struct("!II"), struct.Struct("!QQ")
-
-
-@dataclass(slots=True)
-class Queued:
-    """A packet that waits for its verdict: its id, the interface it came in by, its IP bytes, when it came.
-
-    `arrived`: Unix time at which the kernel got it from the wire, 0 if it didn't say.
-    """
-
-    id: int
-    in_interface: int
-    raw: memoryview
-    arrived: float = 0.0
+_NUMBER, _TWO_NUMBERS = struct.Struct("!I"), struct.Struct("!II")
 
 
 class Queue:
@@ -63,8 +50,8 @@ class Queue:
         # while any socket wants to know, the kernel notes when each packet came: from that we know how late we are
         self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._stamping.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
-        self._buffer = bytearray(_RECEIVE_BYTES)
-        self._view = memoryview(self._buffer)
+        self._longest_datagram = longest + _LONGEST_HEAD_BYTES
+        self._reader = Reader()
         self._verdicts: list[bytes] = []
         self._accepting, self._dropping = self._all_but_id(_NF_ACCEPT), self._all_but_id(_NF_DROP)
 
@@ -94,9 +81,9 @@ class Queue:
         return counters.queue_losses(self.number)
 
     def receive(self) -> list[Queued]:
-        """Return the packets of one datagram, none if nothing waits; their bytes are valid until the next call."""
+        """Return the packets of one datagram, none if nothing waits."""
         try:
-            size = self._socket.recv_into(self._buffer)
+            data = self._socket.recv(self._longest_datagram)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -104,18 +91,7 @@ class Queue:
                 raise
             self.overruns += 1
             return []
-        found: list[Queued] = []
-        start = 0
-        while start + 20 <= size:
-            length, kind = _MESSAGE.unpack_from(self._buffer, start)
-            if length < 20 or start + length > size:
-                break
-            if kind == _PACKET:
-                queued = _packet(self._view[start + 20 : start + length])
-                if queued is not None:
-                    found.append(queued)
-            start += (length + 3) & ~3
-        return found
+        return self._reader.read(data)
 
     def accept(self, packet_id: int, mark: int = 0, *, raw: bytes | None = None) -> None:
         """Let a packet go on at the next `flush`, with a mark for the kernel's rules; `raw` replaces its IP bytes."""
@@ -151,23 +127,3 @@ class Queue:
 
 def _attribute(kind: int, content: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
-
-
-def _packet(view: memoryview) -> Queued | None:
-    packet_id, in_interface, arrived, start, end = 0, 0, 0.0, 0, len(view)
-    while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(view, start)
-        if length < 4 or start + length > end:
-            break
-        kind &= 0x7FFF
-        if kind == _ATTR_PAYLOAD:  # the kernel puts it last
-            return Queued(packet_id, in_interface, view[start + 4 : start + length], arrived)
-        if kind == _ATTR_HEADER:
-            packet_id = _NUMBER.unpack_from(view, start + 4)[0]
-        elif kind == _ATTR_INDEV:
-            in_interface = _NUMBER.unpack_from(view, start + 4)[0]
-        elif kind == _ATTR_STAMP:
-            seconds, micros = _STAMP.unpack_from(view, start + 4)
-            arrived = seconds + micros * 1e-6
-        start += (length + 3) & ~3
-    return None

@@ -106,7 +106,7 @@ class Box:
             self.queue.flush()
 
     def judge(self, queued: nfqueue.Queued) -> None:
-        raw, ruling = bytes(queued.raw), None
+        raw, ruling = queued.raw, None
         try:
             ruling = censor(IP(raw), "inside" if queued.in_interface == self.inside else "outside")
             if ruling is not None:

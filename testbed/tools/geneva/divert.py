@@ -106,7 +106,7 @@ class Diverter:
 
     def outbound(self, queue: Queue, queued: Queued) -> None:
         """Send what the strategy makes of a packet; the packet itself goes on only if it was left alone."""
-        raw = bytes(queued.raw)
+        raw = queued.raw
         sent = self.play.handle(raw, "out")
         if sent == [Emitted(raw)]:
             queue.accept(queued.id)
@@ -123,7 +123,7 @@ class Diverter:
 
     def inbound(self, queue: Queue, queued: Queued) -> None:
         """Let a packet in as the strategy leaves it."""
-        raw = bytes(queued.raw)
+        raw = queued.raw
         sent = self.play.handle(raw, "in")
         if not sent:
             queue.drop(queued.id)
