@@ -25,6 +25,7 @@ from testbed.dpi.match import NAME_KEYS, Match, NameSet, is_prefix
 from testbed.dpi.names import NameIndex, check_pattern, read_list
 from testbed.dpi.parser import Parser
 from testbed.dpi.presets import PRESETS
+from testbed.dpi.residual import WIDE
 from testbed.dpi.rule import Rule
 from testbed.dpi.tracking import Tracking
 from testbed.errors import InputError, Problem
@@ -151,12 +152,25 @@ class Policy(Strict):
                     hits.append(Hit(rule.name, kind, pattern))
         return tuple(hits)
 
+    @property
+    def _must_see_all(self) -> bool:
+        """Say whether there may be more to a packet than its rule.
+
+        Its host may not be filtered, a block wider than a flow may answer it first, its bytes may count.
+        """
+        blocks = any(rule.action.probe or (rule.residual and rule.residual.key in WIDE) for rule in self.rules)
+        counts = any(match.volume for rule in self.rules for match in rule.match.walk())
+        return blocks or counts or self.filtered_hosts < 1.0
+
     def kernel_sets(self) -> tuple[KernelSet, ...]:
         """Return the rules that need nothing but addresses, ports and protocol to drop a packet.
 
         A rule is left to the engine if it looks at anything else, draws chances or leaves a residual block, or if an
-        earlier rule that stays in the engine might act on the same packet first.
+        earlier rule that stays in the engine might act on the same packet first. All are, if the engine must see every
+        packet.
         """
+        if self._must_see_all:
+            return ()
         sets: list[KernelSet] = []
         kept: list[Rule] = []
         for rule in self.rules:

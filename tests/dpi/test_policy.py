@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testbed import shipped
-from testbed.dpi.policy import load_policy
+from testbed.dpi.policy import Policy, load_policy
 from testbed.errors import InputError
 
 HEAD = "policy: p\ntitle: t\nplacement: in-path\nrules:\n"
@@ -66,3 +67,29 @@ def test_the_kernel_gets_only_what_it_can_decide() -> None:
     assert all(item.rule not in ("dns", "http-host", "tls-sni", "listed-addresses") for item in sets)
     (stun,) = load_policy("tm-2022").kernel_sets()
     assert (stun.rule, stun.protocol, stun.ports) == ("stun", "udp", ((3478, 3478),))
+
+
+RST_AFTER = {"match": {"sni": {"patterns": ["*a*"]}}, "action": {"rst": {}}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"filtered_hosts": 0.5},
+        {"rules": [{**RST_AFTER, "residual": {"lasts": "30 s", "key": "server", "reaction": "rst"}}]},
+        {"rules": [{"match": {"volume": {"over": "1 MB"}}, "action": {"drop": "packet"}}]},
+        {"rules": [{"match": {"encrypted": True}, "action": {"probe": {}}}]},
+    ],
+)
+def test_the_kernel_gets_nothing_if_the_engine_must_see_every_packet(more: dict[str, Any]) -> None:
+    """The engine answers a block before the rules, counts bytes of what it drops, and spares the hosts not filtered."""
+
+    def sets(**more: Any) -> list[str]:
+        stun = {"match": {"protocol": "udp", "ports": [3478]}, "action": {"drop": "packet"}}
+        rules = [stun, RST_AFTER, *more.pop("rules", [])]
+        named = [{"name": f"r{i}", "evidence": {"mark": "G", "source": "test"}, **rule} for i, rule in enumerate(rules)]
+        policy = {"policy": "p", "title": "t", "placement": "in-path", "rules": named, **more}
+        return [item.rule for item in Policy.model_validate(policy).kernel_sets()]
+
+    assert sets() == ["r0"]
+    assert sets(**more) == []
