@@ -109,10 +109,13 @@ def is_right(params: WebParams, response: Response) -> bool:
 
 
 def expected_title(params: WebParams | BrowserParams) -> str:
-    """Return what the world's own page has for a title; other paths of the world have none."""
-    parts = urlsplit(params.url)
-    if params.title is not None:
-        return params.title
+    """Return what the page has for a title: as it is said, or the world's own."""
+    return params.title if params.title is not None else own_title(params.url)
+
+
+def own_title(url: str) -> str:
+    """Return what the world's own page has for a title; some paths of the world have none."""
+    parts = urlsplit(url)
     return "" if parts.path.startswith(_UNTITLED) else (parts.hostname or "")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from testbed import proc
 from testbed.clock import RunClock
 from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
 from testbed.run import faithful, gate
+from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, fit, sites_of, with_path
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.player import start_tool
@@ -34,17 +33,9 @@ from testbed.tools import judge
 from testbed.tools.recipe import Recipe, load_recipe
 from testbed.tools.runner import Tool, ToolError
 
-BLOCKED_ONES = (
-    "https://twitter.com/", "https://www.azathabar.com/", "https://www.facebook.com/", "https://chat.imo.im/",
-    "https://www.torproject.org/", "https://www.youtube.com/", "https://www.google.com/", "https://www.wikipedia.org/",
-)  # fmt: skip
-PASSING_ONES = ("https://science.gov.tm/headers", "https://www.example.org/headers", "https://city.example/headers")
 _BOX, _TOOL_HOST, _CONTROL_HOST = "gateway", "client1", "client2"
 _SITE = "198.18.0.80"
 _SETTLE_S, _SPARE_S, _RELOAD_S = 0.3, 5.0, 0.2
-
-
-_NAMES_EACH, _HOST = 2, re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _Finish = Callable[[float], dict[str, Any]]
 
 
@@ -96,14 +87,11 @@ class Trial:
     # controls
 
     def _candidates(self, policies: Sequence[str]) -> list[str]:
-        """Return sites that policies may block: well-known ones, and the first names of their own lists."""
-        wanted = (
-            [self.asked.control] if self.asked.control else [*BLOCKED_ONES, *(u for p in policies for u in named_by(p))]
-        )
-        use = self.recipe.use
-        if use.carries == "names":
-            return list(dict.fromkeys(f"dns:{urlsplit(url).hostname}" for url in wanted))
-        return [url for url in dict.fromkeys(wanted) if url.startswith("https:") or not use.command]
+        """Return sites that policies may block: well-known ones, those of their own rules, another port."""
+        if self.asked.control:
+            return fit(self.recipe.use, [self.asked.control])
+        own = [url for policy in policies for url in sites_of(load_policy(policy), self.asked.timeout_s)]
+        return fit(self.recipe.use, [*BLOCKED_ONES, *own, OTHER_PORT])
 
     def _pinned(self) -> str | None:
         """A tool that doesn't claim to heal forged names is tested with names looked up before, control and all."""
@@ -114,7 +102,7 @@ class Trial:
         jobs = [
             {"name": "passing", "kind": "all", "urls": list(PASSING_ONES)},
             {"name": "blocked", "kind": "all", "urls": self._candidates([policy] if judged else self.asked.policies)},
-            *([] if judged else [self._load_job()]),
+            *([] if judged else [self._load_job(self._alive)]),
         ]
         seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
         passing = [a["url"] for a in seen.get("passing", []) if not a["failure"]]
@@ -128,12 +116,11 @@ class Trial:
             "bare": judge.load(seen.get("load", [])),
         }  # fmt: skip
 
-    def _load_job(self) -> dict[str, Any]:
+    def _load_job(self, site: str) -> dict[str, Any]:
         link = self.country.spec.link
         rate = min((side.rate or 1e9) for side in (link.up, link.down)) if link is not None else 1e9
         size = int(min(1_000_000, max(40_000, rate * 2 / 8)))
-        host = urlsplit(self._alive).hostname
-        return {"name": "load", "kind": "load", "urls": [f"https://{host}/bytes/{size}"]}
+        return {"name": "load", "kind": "load", "urls": [with_path(site, f"/bytes/{size}")]}
 
     # one policy
 
@@ -186,23 +173,21 @@ class Trial:
         """A shutdown lets nothing pass; that the net itself is alive is seen with the censor off for a moment."""
         policy = self.country.stats()[_BOX]["policy"]
         self.country.set_policy(_BOX, "open")
+        _forget_names()  # the censor may have had an answer forged, which a resolver remembers
         seen = self._measure(_CONTROL_HOST, [{"name": "passing", "kind": "all", "urls": [PASSING_ONES[0]]}], {})
         self.country.set_policy(_BOX, str(policy))
+        _forget_names()
         return any(not attempt["failure"] for attempt in seen.get("passing", []))
 
     def _tested(self, target: str) -> dict[str, Any]:
         jobs: list[dict[str, Any]] = [
             {"name": "connect", "kind": "repeat", "urls": [target], "count": self.asked.connections}
         ]
-        if self.recipe.use.carries == "web":
+        if self.recipe.use.carries != "names":
             if not self.recipe.use.command:
-                jobs.append(
-                    {"name": "via", "kind": "repeat", "urls": [self._with_path(target, "/headers")], "count": 1}
-                )
-            host = urlsplit(target).hostname
-            jobs.append(
-                {**self._load_job(), "urls": [f"https://{host}/bytes/{self._load_job()['urls'][0].rpartition('/')[2]}"]}
-            )
+                headers = with_path(target, "/headers")
+                jobs.append({"name": "via", "kind": "repeat", "urls": [headers], "count": 1, "after": "connect"})
+            jobs.append({**self._load_job(target), "after": "connect"})
         started: str | None = None
         seen: dict[str, list[dict[str, Any]]] = {}
         died: list[str] = []
@@ -220,11 +205,6 @@ class Trial:
             "started": started, "died": died, "success": judge.success(seen.get("connect", [])),
             "load": judge.load(seen.get("load", [])), "via": via[0] if via else None, "target": target,
         }  # fmt: skip
-
-    @staticmethod
-    def _with_path(url: str, path: str) -> str:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc}{path}"
 
     def _access(self) -> dict[str, Any]:
         rendered = self.tool.rendered
@@ -299,20 +279,6 @@ class Trial:
         """Return what the censor did to the tool's host since then."""
         own = f"{self.country.address(_TOOL_HOST)}:"
         return [event for event in self._events()[first:] if own in str(event.get("flow", ""))]
-
-
-def named_by(policy: str) -> list[str]:
-    """Return pages of the first names that a policy's own rules list, to find one that it blocks."""
-    loaded = load_policy(policy)
-    found: dict[str, None] = {}
-    for rule in loaded.rules:
-        for names, scheme in ((rule.match.sni, "https"), (rule.match.http_host, "http")):
-            patterns = (
-                [*names.patterns, *(n for text in names.lists for n in loaded.names.get(text, ()))] if names else []
-            )
-            hosts = [pattern.strip("*").lstrip("=.") for pattern in patterns]
-            found |= dict.fromkeys(f"{scheme}://{host}/" for host in hosts[:_NAMES_EACH] if _HOST.fullmatch(host))
-    return list(found)
 
 
 def _forget_names() -> None:

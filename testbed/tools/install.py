@@ -1,4 +1,4 @@
-"""Gets the programs that recipes need, by their own remedies: apt, pip, `go install`; versions as pinned there."""
+"""Gets the programs that recipes need, by their own remedies: apt, pip, Go modules, crates; each version is pinned."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from testbed.tools.recipe import Recipe
 from testbed.tools.runner import own_folder, search_path
@@ -17,11 +18,11 @@ from testbed.tools.runner import own_folder, search_path
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command and the programs it brings."""
+    """One command and the programs it brings; `builds` leaves one program in the folder it is run in, or below it."""
 
     programs: tuple[str, ...]
     argv: tuple[str, ...]
-    go: bool = False
+    builds: bool = False
 
 
 def plan(recipes: Sequence[Recipe], *, have: Mapping[str, bool]) -> tuple[list[Step], dict[str, str]]:
@@ -43,15 +44,29 @@ def plan(recipes: Sequence[Recipe], *, have: Mapping[str, bool]) -> tuple[list[S
     if pip:
         packages = sorted(set(pip.values()))
         steps.append(Step(tuple(sorted(pip)), (sys.executable, "-m", "pip", "install", "--quiet", *packages)))
-    for program, remedy in sorted(wanted.items()):
-        if remedy.startswith("go: "):
-            module, _, tags = remedy[4:].partition(" tags ")
-            flags = ("-tags", tags) if tags else ()
-            steps.append(Step((program,), ("go", "install", "-trimpath", "-ldflags=-s", *flags, module), go=True))
-    by_hand = {
-        program: remedy for program, remedy in wanted.items() if not remedy.startswith(("apt: ", "pip: ", "go: "))
-    }
+    steps += [
+        Step((program,), _build(remedy), builds=True)
+        for program, remedy in sorted(wanted.items())
+        if remedy.startswith(("go: ", "cargo: "))
+    ]
+    known = ("apt: ", "pip: ", "go: ", "cargo: ")
+    by_hand = {program: remedy for program, remedy in wanted.items() if not remedy.startswith(known)}
     return steps, by_hand
+
+
+def _build(remedy: str) -> tuple[str, ...]:
+    """Return the command that builds one program into `built`.
+
+    A Go program is built as the only requirement of an empty module: as `go install` would, except that the newest
+    version is not asked for, which some proxies know nothing of.
+    """
+    kind, _, rest = remedy.partition(": ")
+    if kind == "cargo":
+        return ("cargo", "install", "--quiet", "--locked", "--root", "built", rest)
+    module, _, tags = rest.partition(" tags ")
+    flags = f"-trimpath -ldflags=-s{f' -tags {tags}' if tags else ''}"
+    package = module.partition("@")[0]
+    return ("sh", "-ec", f"go mod init tool; go get {module}; go build {flags} -o built/bin/ {package}")
 
 
 def install(recipes: Sequence[Recipe], *, dry_run: bool = False) -> int:
@@ -62,7 +77,7 @@ def install(recipes: Sequence[Recipe], *, dry_run: bool = False) -> int:
     failed: list[str] = []
     for step in steps:
         print(" ".join(step.argv), flush=True)
-        if not dry_run and not (_go(step) if step.go else _run(step.argv)):
+        if not dry_run and not (_made(step) if step.builds else _run(step.argv)):
             failed += step.programs
     for program, words in sorted(by_hand.items()):
         print(f"{program}: {words}")
@@ -71,24 +86,25 @@ def install(recipes: Sequence[Recipe], *, dry_run: bool = False) -> int:
     return 3 if failed else 0
 
 
-def _run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> bool:
+def _run(argv: Sequence[str], **popen: Any) -> bool:
     # RUNLEVEL=1: a server that apt starts would sit on the machine's own ports
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1", **(env or {})}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    environment.setdefault("GOTOOLCHAIN", "auto")
     try:
-        return subprocess.run(list(argv), env=environment, check=False).returncode == 0
+        return subprocess.run(list(argv), env=environment, check=False, **popen).returncode == 0
     except FileNotFoundError:
         print(f"{argv[0]} is not installed", file=sys.stderr)
         return False
 
 
-def _go(step: Step) -> bool:
-    """Build a module into a folder of its own: its program may be called `main`."""
+def _made(step: Step) -> bool:
+    """Build a program in a folder of its own and take it from there: it may be called `main` or `client`."""
     target = own_folder()
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
-        if not _run(step.argv, {"GOBIN": folder, "GOTOOLCHAIN": os.environ.get("GOTOOLCHAIN", "auto")}):
+        if not _run(step.argv, cwd=folder):
             return False
-        built = sorted(Path(folder).iterdir())
+        built = sorted((Path(folder) / "built" / "bin").iterdir())
         if len(built) != 1:
             return False
         built[0].replace(target / step.programs[0])

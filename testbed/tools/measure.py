@@ -59,6 +59,8 @@ class Client:
         if url.startswith("dns:"):
             return await _look_up(url.removeprefix("dns:"))
         answer = await web.get(url, self._access)
+        if answer.status != 200 or answer.title != web.own_title(url):
+            raise Failure("http-diff", "http_round_trip")  # somebody else's page: the censor's, or a proxy's refusal
         via = _forwarded_for(answer.start) if url.endswith(_HEADERS) else None
         return {"first_byte_s": answer.ttfb_s, "bytes": answer.size, "status": answer.status, "via": via}
 
@@ -154,14 +156,18 @@ _JOBS = {"all": _all, "repeat": _repeat, "load": _load, "soak": _soak}
 
 
 async def main(spec: Mapping[str, Any]) -> None:
-    """Do all jobs, each result on a line as soon as it is there."""
+    """Do all jobs, each result on a line as soon as it is there; one `after` another only if that had any success."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    client = Client(spec)
+    client, failed = Client(spec), set[str]()
     with Path(spec["out"]).open("a", encoding="utf-8") as out, contextlib.suppress(asyncio.CancelledError):
         for job in spec["jobs"]:
+            if job.get("after") in failed:
+                continue
             attempts = await _JOBS[job["kind"]](client, job)
+            if all(attempt["failure"] for attempt in attempts):
+                failed.add(job["name"])
             out.write(json.dumps({"job": job["name"], "attempts": attempts}) + "\n")
             out.flush()
 

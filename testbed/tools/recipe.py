@@ -51,8 +51,10 @@ def _remedy(value: str) -> str:
         raise ValueError("no pinned package; write `pip: name==1.2`")
     if kind == "apt" and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", rest):
         raise ValueError("no Debian package; write `apt: name`")
-    if kind not in ("go", "pip", "apt") and " " not in value:
-        raise ValueError("no way to get it; write `apt: …`, `pip: …`, `go: …`, or say it in words")
+    if kind == "cargo" and not re.fullmatch(r"[A-Za-z0-9_-]+@[\w.+-]+", rest):
+        raise ValueError("no pinned crate; write `cargo: name@1.2.3`")
+    if kind not in ("go", "pip", "apt", "cargo") and " " not in value:
+        raise ValueError("no way to get it; write `apt: …`, `pip: …`, `go: …`, `cargo: …`, or say it in words")
     return value
 
 
@@ -89,7 +91,8 @@ class Needs(Strict):
     """What the machine must have."""
 
     programs: Mapping[str, Annotated[str, AfterValidator(_remedy)]] = {}
-    """Program → how to get it: `apt: openssh-server`, `go: example.org/tool@v1.2.3`, `pip: name==1.2`, or words."""
+    """Program → how to get it: `apt: openssh-server`, `go: example.org/tool@v1.2.3`, `pip: name==1.2`,
+    `cargo: name@1.2.3`, or words."""
     features: tuple[str, ...] = ()
     """Names of `testbed doctor`: `TUN`, `WireGuard`."""
 
@@ -107,8 +110,9 @@ class Use(Strict):
     """The address of a resolver that the whole host is pointed to; a VPN may bring one along."""
     whole_host: bool = False
     """A TUN device or a packet filter serves the whole host; apps need nothing."""
-    carries: Literal["web", "names"] = "web"
-    """`names`: it only resolves names; a site that is blocked by more than its name stays blocked."""
+    carries: Literal["web", "http", "names"] = "web"
+    """`http`: only pages without TLS. `names`: it only resolves names; a site that is blocked by more than its name
+    stays blocked."""
 
 
 class Recipe(Strict):

@@ -25,6 +25,7 @@ from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, PUBLIC_RESOLVE
 _READY_S = 20.0
 _RESOLVER_NAMES = ("dns.google", "one.one.one.one", "cloudflare-dns.com", "dns.quad9.net", "resolver.test")
 _BACKEND_PORT = 8080
+_OTHER_PORT = 8443  # HTTPS where a censor of ports may not let it pass
 #: caddy's HTTP/3 answers from the host's own address, whatever address was asked; connection tracking puts it right
 _HTTP3_SOURCE = ("-t", "nat", "-A", "PREROUTING", "-p", "udp", "--dport", "443", "-j", "REDIRECT")
 #: a host that runs no resolver is silent about it, as behind most servers' firewalls: its ICMP error would reach the
@@ -90,7 +91,7 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: Authorit
             "caddy",
             "web",
             ["caddy", "run", "--config", str(caddyfile), "--adapter", "caddyfile"],
-            ("tcp/443", "tcp/80"),
+            ("tcp/443", "tcp/80", f"tcp/{_OTHER_PORT}"),
             caddy,
         ),
         ("zone", "dns", proc.module("testbed.world.zone", str(zone)), ("tcp/53",), {}),
@@ -188,7 +189,7 @@ def _caddyfile(ca: Authority, ipv6: bool) -> str:
 http:// {{
     reverse_proxy 127.0.0.1:{_BACKEND_PORT}
 }}
-https:// {{
+https://, https://:{_OTHER_PORT} {{
     tls {{
         issuer internal {{
             ca run

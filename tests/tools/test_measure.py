@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from testbed.tools.measure import Client, main
 
 PYTHON = sys.executable
@@ -51,3 +53,38 @@ def test_jobs_are_done_in_order_and_three_failures_are_enough(tmp_path: Path) ->
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(line["job"], len(line["attempts"])) for line in lines] == [("connect", 3), ("load", 1)]
     assert lines[1]["attempts"][0]["wire_bytes"] >= 0
+
+
+def test_a_job_after_one_that_only_failed_is_left_out(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    jobs = [
+        {"name": "connect", "kind": "repeat", "urls": ["https://a.example/"], "count": 1},
+        {"name": "load", "kind": "load", "urls": ["https://a.example/bytes/9"], "after": "connect"},
+        {"name": "other", "kind": "all", "urls": ["https://a.example/"], "after": "load"},
+    ]
+    asyncio.run(main({"ca": "", "command": ["false", "{{ url }}"], "jobs": jobs, "out": str(out)}))
+    assert [json.loads(line)["job"] for line in out.read_text().splitlines()] == ["connect", "other"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure"),
+    [
+        ("200 OK", "<html><title>127.0.0.1</title></html>", None),
+        ("200 OK", '<meta name="viewport"><iframe src="http://www.airtel.in/dot/"></iframe>', "http-diff"),
+        ("403 Forbidden", "<html><title>127.0.0.1</title></html>", "http-diff"),
+    ],
+)
+def test_a_page_that_is_not_the_sites_own_is_no_success(status: str, body: str, failure: str | None) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    async def visit() -> dict[str, Any]:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await Client({"ca": "", "timeout_s": 5.0}).fetch(f"http://127.0.0.1:{port}/")
+
+    assert asyncio.run(visit())["failure"] == failure

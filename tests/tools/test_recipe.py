@@ -49,6 +49,7 @@ WRONG = {
         "r.yaml:5: two programs are named `s`; give each program its own",
     "use: {}\nneeds: {programs: {x: 'go: example.org/x'}}": "r.yaml:4: `x`: no pinned Go module; write",
     "use: {}\nneeds: {programs: {x: 'pip: x'}}": "r.yaml:4: `x`: no pinned package; write `pip: name==1.2`",
+    "use: {}\nneeds: {programs: {x: 'cargo: x'}}": "r.yaml:4: `x`: no pinned crate; write `cargo: name@1.2.3`",
     "use: {}\nneeds: {programs: {x: somehow}}": "r.yaml:4: `x`: no way to get it",
     "use: {}\nserver: [{name: s, argv: [sh], ready: {listens: 1080}}]": "r.yaml:4:",
     "use: {}\nserver: [{name: s, argv: [sh], ready: {listens: tcp/99999}}]": "r.yaml:4: `listens`: 'tcp/99999' is not",
