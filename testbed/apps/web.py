@@ -114,9 +114,10 @@ def expected_title(params: WebParams | BrowserParams) -> str:
 
 
 def own_title(url: str) -> str:
-    """Return what the world's own page has for a title; some paths of the world have none."""
+    """Return what the world's own page has for a title, the `Host` it was asked for; some paths have none."""
     parts = urlsplit(url)
-    return "" if parts.path.startswith(_UNTITLED) else (parts.hostname or "")
+    named = parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}"
+    return "" if parts.path.startswith(_UNTITLED) else named
 
 
 async def download(params: DownloadParams, access: Access) -> Attempt:

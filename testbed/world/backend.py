@@ -3,6 +3,9 @@
 `/bytes/N` N bytes, `/delay/S` after S seconds, `/status/C` with that status, `/headers` the request's headers as JSON,
 `/generate_204` nothing, as browsers and phones expect of the Internet and not of a hotel's log-in page; anything else a
 small page that names the host.
+
+With one word, `ADDRESS:PORT`, it is a web server of its own, one that takes requests which most others refuse: white
+space and newlines where RFC 9112 has none.
 """
 
 from __future__ import annotations
@@ -116,4 +119,8 @@ async def main(port: int, authority: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))
+    if len(sys.argv) == 2:
+        own_address, _, own_port = sys.argv[1].rpartition(":")
+        asyncio.run(serve(own_address, int(own_port)))
+    else:
+        asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -69,15 +69,16 @@ def test_a_job_after_one_that_only_failed_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "failure"),
     [
-        ("200 OK", "<html><title>127.0.0.1</title></html>", None),
+        ("200 OK", "<html><title>127.0.0.1:{port}</title></html>", None),
         ("200 OK", '<meta name="viewport"><iframe src="http://www.airtel.in/dot/"></iframe>', "http-diff"),
-        ("403 Forbidden", "<html><title>127.0.0.1</title></html>", "http-diff"),
+        ("403 Forbidden", "<html><title>127.0.0.1:{port}</title></html>", "http-diff"),
     ],
 )
 def test_a_page_that_is_not_the_sites_own_is_no_success(status: str, body: str, failure: str | None) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        page = body.replace("{port}", str(writer.get_extra_info("sockname")[1]))
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(page)}\r\n\r\n{page}".encode())
         await writer.drain()
         writer.close()
 

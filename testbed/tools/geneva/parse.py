@@ -5,10 +5,13 @@ from __future__ import annotations
 from testbed.tools.geneva import packet
 from testbed.tools.geneva.strategy import (
     Action,
+    ChangeCase,
     Drop,
     Duplicate,
     Fragment,
+    Insert,
     Node,
+    Replace,
     Sleep,
     Strategy,
     Tamper,
@@ -17,7 +20,9 @@ from testbed.tools.geneva.strategy import (
 )
 
 _ACTIONS = ("duplicate", "drop", "sleep", "tamper", "fragment")
+_OF_REQUESTS = ("duplicate", "insert", "replace", "changecase")
 _HOW = ("replace", "corrupt", "add")
+_WHERE, _PARTS, _MOST_TIMES = ("start", "middle", "end"), ("name", "value"), 16384
 _BRANCHING = (Duplicate, Fragment)
 
 
@@ -35,6 +40,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text, self._at, self._inbound = text, 0, False
+        self._protos: set[bool] = set()  # whether trees are about requests: all of them, or none
 
     def _error(self, what: str, mend: str, at: int | None = None) -> StrategyError:
         return StrategyError(f"column {(self._at if at is None else at) + 1}: {what}; {mend}")
@@ -100,11 +106,22 @@ class _Reader:
         parts = self._until("]", "a trigger").split(":")
         if len(parts) not in (3, 4):
             raise self._error("a trigger has three or four parts", "write `[proto:field:value]` or `[…:value:gas]`", at)
+        self._protos.add(parts[0] == "HTTP")
+        if len(self._protos) > 1 or (parts[0] == "HTTP" and self._inbound):
+            raise self._error("requests and packets in one strategy", "play them one after the other", at)
+        if parts[0] == "HTTP":
+            return self._request_trigger(parts, at)
         self._check_field(parts[0], parts[1], at)
         gas = self._whole(parts[3], "gas", at) if len(parts) == 4 else None
         if not parts[2].endswith("*"):
             self._check_value(parts[0], parts[1], parts[2], at)
         return Trigger(parts[0], parts[1], parts[2], gas)
+
+    def _request_trigger(self, parts: list[str], at: int) -> Trigger:
+        if len(parts) != 3 or parts[2] != "*" or not parts[1]:
+            mend = "write `[HTTP:method:*]`, `[HTTP:path:*]`, `[HTTP:version:*]` or `[HTTP:host:*]` (any header)"
+            raise self._error("a trigger on requests takes any value, and no gas", mend, at)
+        return Trigger("HTTP", parts[1], "*")
 
     def _node(self) -> Node:
         at = self._at
@@ -126,8 +143,9 @@ class _Reader:
         while self._at < len(self._text) and self._text[self._at].isalpha():
             self._at += 1
         name = self._text[at : self._at]
-        if name not in _ACTIONS:
-            raise self._error(f"unknown action `{name}`", f"known: {', '.join(_ACTIONS)}", at)
+        known = _OF_REQUESTS if True in self._protos else _ACTIONS
+        if name not in known:
+            raise self._error(f"unknown action `{name}`", f"known: {', '.join(known)}", at)
         given = self._until("}", f"`{name}{{`") if self._take("{") else None
         if self._inbound and name in ("duplicate", "fragment", "sleep"):
             raise self._error(f"`{name}` can't be done to packets that come in", "only drop and tamper can", at)
@@ -138,7 +156,25 @@ class _Reader:
         if name == "sleep":
             return self._sleep(given, at)
         parts = (given or "").split(":")
+        if True in self._protos:
+            return self._of_request(name, parts, at)
         return self._tamper(parts, at) if name == "tamper" else self._fragment(parts, at)
+
+    def _of_request(self, name: str, parts: list[str], at: int) -> Action:
+        if name == "changecase" and parts in (["upper"], ["lower"]):
+            return ChangeCase(parts[0])
+        if name == "insert" and len(parts) == 4 and parts[1] in _WHERE and parts[2] in _PARTS:
+            return Insert(parts[0], parts[1], parts[2], self._times(parts[3], at))
+        if name == "replace" and len(parts) == 3 and parts[1] in _PARTS:
+            return Replace(parts[0], parts[1], self._times(parts[2], at))
+        mend = "write `insert{%20:end:value:1}`, `replace{a:name:1}` or `changecase{upper}`"
+        raise self._error(f"`{name}` with the wrong parts", mend, at)
+
+    def _times(self, text: str, at: int) -> int:
+        times = self._whole(text, "number of times", at)
+        if not 0 <= times <= _MOST_TIMES:
+            raise self._error(f"{times} times", f"from 0 to {_MOST_TIMES}", at)
+        return times
 
     def _sleep(self, given: str | None, at: int) -> Sleep:
         try:

@@ -82,7 +82,7 @@ class Play:
             return (first, second) if action.in_order else (second, first)
         if isinstance(action, Sleep):
             packet.delay_s = action.seconds
-        else:
+        elif isinstance(action, Tamper):
             self._tamper(packet, action)
         return (packet,)
 

@@ -78,7 +78,45 @@ class Fragment:
         return f"fragment{{{self.layer}:{self.offset}:{self.in_order}{overlap}}}"
 
 
-Action = Duplicate | Drop | Sleep | Tamper | Fragment
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """`value`, `times` over, is put at the `start`, in the `middle` or at the `end` of a request's part.
+
+    A part is a header's `name` or its `value`; method, path and version are all value (Harrity et al., GET /out, 2022).
+    """
+
+    value: str
+    where: str
+    part: str
+    times: int = 1
+
+    def __str__(self) -> str:
+        return f"insert{{{self.value}:{self.where}:{self.part}:{self.times}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """A request's part becomes `value`, `times` over."""
+
+    value: str
+    part: str
+    times: int = 1
+
+    def __str__(self) -> str:
+        return f"replace{{{self.value}:{self.part}:{self.times}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCase:
+    """A header's name and value, or a method, path or version, in `upper` or `lower` case."""
+
+    to: str
+
+    def __str__(self) -> str:
+        return f"changecase{{{self.to}}}"
+
+
+Action = Duplicate | Drop | Sleep | Tamper | Fragment | Insert | Replace | ChangeCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +150,11 @@ class Strategy:
 
     outbound: tuple[Tree, ...] = ()
     inbound: tuple[Tree, ...] = ()
+
+    @property
+    def is_about_requests(self) -> bool:
+        """Say whether it changes HTTP requests, which a proxy does, not packets."""
+        return any(tree.trigger.proto == "HTTP" for tree in self.outbound)
 
     def __str__(self) -> str:
         return f"{' '.join(map(str, self.outbound))} \\/ {' '.join(map(str, self.inbound))}".strip()
