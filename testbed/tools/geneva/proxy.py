@@ -1,7 +1,7 @@
 """An HTTP proxy on the client's own host that plays a strategy on the requests of whoever uses it.
 
-Both ways in which programs use a proxy work: `CONNECT host:port`, and a whole URL in the request's first line. A request
-with a body is changed too; what comes behind that body is passed on as it is.
+Both ways in which programs use a proxy work: `CONNECT host:port`, and a whole URL in the first line. A request with a
+body is changed too; what comes behind that body is passed on as it is.
 """
 
 from __future__ import annotations

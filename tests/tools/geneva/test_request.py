@@ -1,4 +1,4 @@
-"""Requests as the published strategies make them: the bytes that the artifact of Nourin et al. (WWW 2023) sends itself."""
+"""Requests as the published strategies make them: the bytes that Nourin et al. (WWW 2023) send in their artifact."""
 
 from __future__ import annotations
 
