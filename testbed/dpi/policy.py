@@ -106,6 +106,11 @@ class Policy(Strict):
         return tuple(rule.name for rule in self.rules)
 
     @property
+    def chances(self) -> dict[str, float]:
+        """The rules that act on a share of what they match only, and the share."""
+        return {rule.name: rule.probability for rule in self.rules if rule.probability < 1}
+
+    @property
     def issuers(self) -> set[str]:
         """The names under which it opens TLS connections."""
         return {rule.action.intercept.issuer for rule in self.rules if rule.action.intercept is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+Chances = Mapping[str, Mapping[str, float]]
 _MARKS = {"passes": "✓", "unstable": "~", "blocked": "✗", "broken": "broken", "invalid": "–"}
 _INTRODUCTION = """# Tools against policies
 
@@ -16,8 +17,9 @@ Made from results by `scripts/tools-page`, never by hand. Each cell is a two-sid
 P`): the control without the tool was blocked, a control site passed, and the net was faithful. The tests hold a part of
 the table on every change.
 
-✓ gets through · ~ sometimes · ✗ blocked, with the rule that did it · – the policy blocks no site by which the control
-could tell, so nothing is proven · an empty cell was not tried
+✓ gets through · ~ sometimes · ✗ blocked, with the rule that did it, and its chance if it acts on a share of the
+connections only · – the policy does nothing to such clients (to resolvers, if it knows no names in DNS), so nothing is
+proven · an empty cell was not tried
 """
 _FACTS = """
 ## Where the facts speak
@@ -56,15 +58,15 @@ def _cell(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"verdict": item["verdict"], "by": rules} if rules else {"verdict": item["verdict"]}
 
 
-def page(kept: Mapping[str, Any]) -> str:
-    """Return the page in Markdown."""
+def page(kept: Mapping[str, Any], chances: Chances | None = None) -> str:
+    """Return the page in Markdown; `chances`: policy → rule → the share of connections on which it acts, if not all."""
     proven = {p for entry in kept.values() for p, cell in entry["policies"].items() if cell["verdict"] != "invalid"}
     columns = ["open", *sorted(proven - {"open"})]
     lines = [_INTRODUCTION, f"| recipe | {' | '.join(f'`{column}`' for column in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for name, entry in sorted(kept.items()):
         if entry["policies"]:
-            cells = [_text(entry["policies"].get(column)) for column in columns]
+            cells = [_text(entry["policies"].get(column), (chances or {}).get(column, {})) for column in columns]
             lines.append(f"| [{name}](../recipes/{name}.yaml) {entry['title']} | {' | '.join(cells)} |")
     skipped = [(name, entry) for name, entry in sorted(kept.items()) if not entry["policies"]]
     if skipped:
@@ -73,8 +75,12 @@ def page(kept: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n" + _FACTS
 
 
-def _text(cell: Mapping[str, Any] | None) -> str:
+def _text(cell: Mapping[str, Any] | None, chances: Mapping[str, float]) -> str:
     if cell is None:
         return ""
-    rules = ", ".join(f"`{rule}`" for rule in cell.get("by", []))
+    rules = ", ".join(f"`{rule}`{_chance(chances.get(rule, 1.0))}" for rule in cell.get("by", []))
     return f"{_MARKS[cell['verdict']]} {rules}".strip()
+
+
+def _chance(share: float) -> str:
+    return "" if share == 1 else f" ({share:.1%})"

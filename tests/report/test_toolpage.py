@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from testbed import shipped
+from testbed.dpi.policy import load_policy
 from testbed.report.toolpage import page, reduce
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -13,7 +16,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_page_is_what_its_results_say() -> None:
     kept = json.loads((DOCS / "tools.json").read_text(encoding="utf-8"))
-    assert (DOCS / "tools.md").read_text(encoding="utf-8") == page(kept), "run scripts/tools-page"
+    chances = {name: load_policy(name).chances for name in shipped.names("policies")}
+    assert (DOCS / "tools.md").read_text(encoding="utf-8") == page(kept, chances), "run scripts/tools-page"
 
 
 def test_every_recipe_stands_in_it_with_a_verdict_or_the_reason_why_not() -> None:
@@ -44,3 +48,36 @@ def test_results_are_laid_over_older_ones() -> None:
     text = page(later | reduce([{"recipe": "s", "title": "S", "skipped": "not installed", "policies": []}]))
     assert "| [r](../recipes/r.yaml) R | ✓ | ✓ |" in text
     assert "- [s](../recipes/s.yaml) S: not installed" in text
+
+
+def test_a_rule_that_acts_by_chance_is_shown_with_it() -> None:
+    kept = {"r": {"title": "R", "policies": {"p": {"verdict": "unstable", "by": ["a", "b"]}}}}
+    assert "| ~ `a`, `b` (26.3%) |" in page(kept, {"p": {"b": 0.263}})
+    assert load_policy("china").chances == {"encrypted": 0.263}
+
+
+#: what happened in the country (facts/turkmenistan.md): recipe, policy, verdict, by which rule
+FACTS = (
+    ("direct", "tm-2022", "blocked", "tls-sni"),  # ART: a listed name in the hello draws a reset
+    ("geneva", "tm-2022", "passes", ""),  # ART: an in-order split evades, the censor puts nothing together
+    ("geneva-rst-before-syn", "tm-2022", "passes", ""),  # ART
+    ("http-newline", "tm-2022", "passes", ""),  # ART: a newline before the method
+    ("http-space-version", "tm-2022", "passes", ""),  # ART: white space after the version
+    ("http-space-host", "tm-2022", "passes", ""),  # ART: white space before the host
+    ("http-padded-hosts", "tm-2022", "passes", ""),  # ART: padded, doubled hosts
+    ("obfs4", "tm-2022", "passes", ""),  # BBS80: a private bridge has a good chance
+    ("tor", "tm-2022", "blocked", "tor-relays"),  # SNOW: direct users fell to none
+    ("tor-obfs4", "tm-2022", "passes", ""),  # BBS80
+    ("snowflake", "tm-2022", "blocked", "stun"),  # SNOW: 3478 blocked since 2022-08-03
+    ("snowflake-3479", "tm-2022", "passes", ""),  # SNOW: 3479 open on AGTS …
+    ("snowflake-3479", "tm-2022-turkmentelecom", "blocked", "stun-3479"),  # … and blocked on Turkmentelecom
+    ("doh-listed", "tm-2022", "blocked", "tls-sni"),  # BBS80, OONI probe #1952: names of DoH services
+    ("resolver-public", "tm-2022", "blocked", "dns"),  # BBS80: forged on the way, whatever the resolver
+)
+
+
+@pytest.mark.parametrize(("recipe", "policy", "verdict", "rule"), FACTS)
+def test_the_table_agrees_with_what_happened(recipe: str, policy: str, verdict: str, rule: str) -> None:
+    cell = json.loads((DOCS / "tools.json").read_text(encoding="utf-8"))[recipe]["policies"][policy]
+    assert cell["verdict"] == verdict
+    assert not rule or rule in cell["by"]
