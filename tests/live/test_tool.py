@@ -13,8 +13,8 @@ from tests.live.conftest import Testbed
 pytestmark = pytest.mark.live
 
 
-def outcome_of(testbed: Testbed, *arguments: str) -> tuple[int, dict[str, Any]]:
-    done = testbed("tool", *arguments, "--link", "none", "--soak", "0", "--connections", "3", "--json")
+def outcome_of(testbed: Testbed, recipe: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    done = testbed("tool", recipe, "--link", "none", "--soak", "0", "--connections", "3", "--json", *arguments)
     assert done.stdout, done.stderr
     return done.returncode, {tool["recipe"]: tool for tool in json.loads(done.stdout)["tools"]}
 
@@ -51,6 +51,22 @@ def test_a_policy_that_blocks_nothing_proves_nothing(testbed: Testbed, tmp_path:
     assert status == 3
     assert found["direct"]["policies"][1]["verdict"] == "invalid"
     assert "the control client was not blocked" in found["direct"]["policies"][1]["why"][0]
+
+
+def test_a_censor_is_shown_alive_by_what_its_own_rules_are_about(testbed: Testbed) -> None:
+    """A page of its own, two ports alone, and a throttle: none of them keeps a well-known site from loading."""
+    policies = {
+        "india-airtel": ("http://", "http-diff at http_round_trip"),
+        "iran-2025": ("https://www.example.org:8443/", "generic_timeout_error at connect"),
+        "russia": ("https://t.co/bytes/", "generic_timeout_error at http_round_trip"),
+    }
+    asked = [word for policy in policies for word in ("--policy", policy)]
+    _, found = outcome_of(testbed, "direct", *asked, "--timeout", "3 s", "--connections", "1")
+    for policy in found["direct"]["policies"][1:]:
+        site, how = policies[policy["policy"]]
+        assert policy["verdict"] == "blocked", policy["why"]
+        assert policy["controls"]["blocked"].startswith(site)
+        assert policy["controls"]["how"] == how
 
 
 def test_a_regression_fails_and_names_the_difference(testbed: Testbed, tmp_path: Path) -> None:

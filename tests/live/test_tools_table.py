@@ -14,10 +14,10 @@ from tests.live.conftest import Testbed
 pytestmark = pytest.mark.live
 KEPT = json.loads((Path(__file__).parents[2] / "docs" / "tools.json").read_text(encoding="utf-8"))
 POLICIES = ("tm-2022",)
-#: one of each way in: no tool, resolvers, hellos, a packet filter, proxies, TUN, pings
+#: one of each way in: no tool, resolvers, hellos, a packet filter, odd requests, proxies, TUN, pings
 RECIPES = (
-    "direct", "resolver-public", "dot", "fronting", "geneva", "ssh", "shadowsocks", "obfs4", "openvpn-tls-crypt",
-    "wireguard", "ptunnel-ng",
+    "direct", "resolver-public", "dot", "fronting", "geneva", "http-newline", "ssh", "shadowsocks", "obfs4",
+    "openvpn-tls-crypt", "wireguard", "ptunnel-ng",
 )  # fmt: skip
 
 
