@@ -133,7 +133,7 @@ class Trial:
         if not judged:
             found["bare"] = controls.pop("bare")
         found["why"] += self._two_sided(controls, judged)
-        first_event = len(self._events())
+        first_event = self._counted_events()
         target = controls["blocked"] or self._target_when_open()
         found |= self._tested(target)
         found["blocked_by"] = judge.blocked_by(self._own_events(first_event))
@@ -275,10 +275,18 @@ class Trial:
         path = self.country.directory.box_events(_BOX)
         return list(read_lines(path)) if path.exists() else []
 
+    def _counted_events(self) -> int:
+        """Return how many events there are, after what the kernel dropped by itself was counted among them."""
+        self.country.stats()
+        return len(self._events())
+
     def _own_events(self, first: int) -> list[dict[str, Any]]:
-        """Return what the censor did to the tool's host since then."""
+        """Return what the censor did to the tool's host since then; the kernel's own drops name no flow."""
         own = f"{self.country.address(_TOOL_HOST)}:"
-        return [event for event in self._events()[first:] if own in str(event.get("flow", ""))]
+        last = self._counted_events()
+        return [
+            event for event in self._events()[first:last] if own in str(event.get("flow", "")) or not event.get("flow")
+        ]
 
 
 def _forget_names() -> None:
