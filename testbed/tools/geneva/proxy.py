@@ -50,11 +50,14 @@ class RequestProxy:
     async def _relay(self, head: bytes, client: _Streams, site: _Streams) -> None:
         with contextlib.closing(site[1]):
             back = asyncio.create_task(_copy(site[0], client[1]))
+            forth = asyncio.create_task(self._requests(head, client[0], site[1]))
             try:
-                await self._requests(head, client[0], site[1])
-                await back
+                await asyncio.wait({back, forth}, return_when=asyncio.FIRST_COMPLETED)
+                await back  # a site that ended or was reset ends the client's connection; a client may be done earlier
             finally:
-                back.cancel()
+                for task in (back, forth):
+                    task.cancel()
+                await asyncio.gather(back, forth, return_exceptions=True)
 
     async def _requests(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -85,3 +87,26 @@ async def _through_the_proxy(way: str) -> list[bytes]:
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
         writer.close()
     return seen
+
+
+def test_a_reset_on_the_way_ends_the_clients_connection() -> None:
+    async def run() -> bytes:
+        async def site(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            linger_none = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_none)
+            writer.transport.abort()
+
+        origin = await asyncio.start_server(site, "127.0.0.1", 0)
+        server = await asyncio.start_server(RequestProxy(parse(""), "127.0.0.1").serve, "127.0.0.1", 0)
+        async with origin, server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            port = origin.sockets[0].getsockname()[1]
+            writer.write(f"GET http://twitter.com:{port}/ HTTP/1.1\r\nHost: twitter.com\r\n\r\n".encode())
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return answer
+
+    assert asyncio.run(run()) == b""
