@@ -63,6 +63,7 @@ class Trial:
     _number: int = field(init=False, default=0)
     _alive: str = field(init=False, default=PASSING_ONES[0])
     _reachable: frozenset[str] = field(init=False, default=frozenset())
+    _addresses: dict[str, str] = field(init=False, default_factory=dict)
 
     def run(self) -> dict[str, Any]:
         """Test under no censor first, then under each policy."""
@@ -107,7 +108,9 @@ class Trial:
         seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
         passing = [a["url"] for a in seen.get("passing", []) if not a["failure"]]
         if not judged:  # what fails without a censor too is no sign of one
-            self._reachable = frozenset(a["url"] for a in seen.get("blocked", []) if not a["failure"])
+            good = [a for a in seen.get("blocked", []) if not a["failure"]]
+            self._reachable = frozenset(a["url"] for a in good)
+            self._addresses = {a["url"]: a["via"] for a in good if a["url"].startswith("dns:")}
         blocked = [a for a in seen.get("blocked", []) if a["failure"] and a["url"] in self._reachable]
         return {
             "passes": passing[0] if passing else None,
@@ -254,6 +257,7 @@ class Trial:
             "jobs": jobs,
             "out": str(out),
             "timeout_s": self.asked.timeout_s,
+            "addresses": self._addresses,
         }
         self.country.directory.write_json(path, spec)
         wrapper = self.tool.rendered.wrapper if node == _TOOL_HOST else ()

@@ -40,6 +40,7 @@ class Client:
         self._access = Access(spec["ca"], spec.get("proxy"), spec.get("address"))
         self._command: Sequence[str] = spec.get("command") or ()
         self._timeout_s = float(spec.get("timeout_s", 10.0))
+        self._addresses: Mapping[str, str] = spec.get("addresses") or {}
 
     async def fetch(self, url: str) -> dict[str, Any]:
         """Fetch one page: seconds to its first byte and to its last, or the failure in OONI's words."""
@@ -57,7 +58,7 @@ class Client:
         if self._command:
             return await self._run(url)
         if url.startswith("dns:"):
-            return await _look_up(url.removeprefix("dns:"))
+            return await self._look_up(url)
         answer = await web.get(url, self._access)
         if answer.status != 200 or answer.title != web.own_title(url):
             raise Failure("http-diff", "http_round_trip")  # somebody else's page: the censor's, or a proxy's refusal
@@ -87,8 +88,22 @@ class Client:
             raise Failure(
                 f"exit_status_{status}: {said[-1][:200] if said else 'said nothing'}", "the tool's own client"
             )
-        via = _address_in(answer) if url.startswith("dns:") else None
+        via = self._genuine(url, _address_in(answer)) if url.startswith("dns:") else None
         return {"first_byte_s": first_s or time.monotonic() - begun, "bytes": size, "status": None, "via": via}
+
+    async def _look_up(self, url: str) -> dict[str, Any]:
+        begun = time.monotonic()
+        address = self._genuine(url, await resolve(url.removeprefix("dns:")))
+        return {"first_byte_s": time.monotonic() - begun, "bytes": 0, "status": None, "via": address}
+
+    def _genuine(self, url: str, address: str) -> str:
+        """Return a name's own address, or one of the emulated world; a bogon or somebody's real one was forged."""
+        if is_bogon(address):
+            raise Failure("dns_bogon_error", "resolve")
+        own = self._addresses.get(url)
+        if address != own if own is not None else ipaddress.ip_address(address) not in _WORLD:
+            raise Failure("dns_forged_answer", "resolve")
+        return address
 
 
 def _address_in(answer: bytes) -> str:
@@ -96,22 +111,7 @@ def _address_in(answer: bytes) -> str:
     found = re.search(r"\b\d{1,3}(?:\.\d{1,3}){3}\b", answer.decode(errors="replace"))
     if found is None:
         raise Failure("dns_no_answer", "resolve")
-    return _genuine(found[0])
-
-
-def _genuine(address: str) -> str:
-    """Return an address of the emulated world; any other was forged, a bogon or somebody's real one."""
-    if is_bogon(address):
-        raise Failure("dns_bogon_error", "resolve")
-    if ipaddress.ip_address(address) not in _WORLD:
-        raise Failure("dns_forged_answer", "resolve")
-    return address
-
-
-async def _look_up(name: str) -> dict[str, Any]:
-    begun = time.monotonic()
-    address = _genuine(await resolve(name))
-    return {"first_byte_s": time.monotonic() - begun, "bytes": 0, "status": None, "via": address}
+    return found[0]
 
 
 def _forwarded_for(start: bytes) -> str | None:

@@ -43,6 +43,16 @@ def test_a_name_is_good_only_with_an_address_of_the_world() -> None:
     assert fetch("dns:a.example", "echo", "no answer for {{ url }}")["failure"] == "dns_no_answer"
 
 
+def test_a_name_whose_own_address_is_known_may_have_no_other_of_the_world() -> None:
+    spec = {
+        "ca": "",
+        "command": ["echo", "{{ url }}. 60 IN A 198.18.66.11"],
+        "addresses": {"dns:a.example": "198.19.3.4"},
+    }
+    fetched = [asyncio.run(Client(spec).fetch(f"dns:{name}"))["failure"] for name in ("a.example", "b.example")]
+    assert fetched == ["dns_forged_answer", None]
+
+
 def test_jobs_are_done_in_order_and_three_failures_are_enough(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     jobs = [

@@ -33,19 +33,24 @@ class RequestProxy:
             method, target, _ = head.split(b" ", 2)
             if method == b"CONNECT":
                 host, _, port = target.decode().rpartition(":")
-                site = await self._connect(host, int(port))
+                site = await self._connect(host, int(port), writer)
                 writer.write(b"HTTP/1.1 200 Connected" + _END)
                 head = await reader.readuntil(_END)
             else:
                 url = urlsplit(target.decode())
-                site = await self._connect(url.hostname or "", url.port or 80)
+                site = await self._connect(url.hostname or "", url.port or 80, writer)
                 path = (url.path or "/") + (f"?{url.query}" if url.query else "")
                 head = head.replace(target, path.encode(), 1)
             await self._relay(head, (reader, writer), site)
 
-    async def _connect(self, host: str, port: int) -> _Streams:
-        async with asyncio.timeout(_CONNECT_S):
-            return await asyncio.open_connection(self._to or host.strip("[]"), port, limit=_MOST_HEAD)
+    async def _connect(self, host: str, port: int, client: asyncio.StreamWriter) -> _Streams:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                return await asyncio.open_connection(self._to or host.strip("[]"), port, limit=_MOST_HEAD)
+        except OSError:
+            client.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0" + _END)
+            await client.drain()
+            raise
 
     async def _relay(self, head: bytes, client: _Streams, site: _Streams) -> None:
         with contextlib.closing(site[1]):
