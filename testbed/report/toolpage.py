@@ -64,8 +64,18 @@ def reduce(tools: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None =
                 entry["skipped"] = tool["skipped"]
             continue
         entry.pop("skipped", None)
-        entry["policies"] |= {item["policy"]: _cell(item) for item in tool["policies"]}
+        entry["policies"] |= {
+            item["policy"]: _cell(item) for item in tool["policies"] if _is_worth_keeping(item, entry)
+        }
     return dict(sorted(found.items()))
+
+
+def _is_worth_keeping(item: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """A test that proves nothing counts only if the policy has nothing against such clients, and nothing was proven."""
+    if item["verdict"] != "invalid":
+        return True
+    proven = entry["policies"].get(item["policy"], {"verdict": "invalid"})["verdict"] != "invalid"
+    return not proven and all(why.startswith("the control client was not blocked") for why in item["why"])
 
 
 def _cell(item: Mapping[str, Any]) -> dict[str, Any]:

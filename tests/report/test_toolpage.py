@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,18 @@ def test_results_are_laid_over_older_ones() -> None:
     text = page(later | reduce([{"recipe": "s", "title": "S", "skipped": "not installed", "policies": []}]))
     assert "| [r](../recipes/r.yaml) R | ✓ | ✓ |" in text
     assert "- [s](../recipes/s.yaml) S: not installed" in text
+
+
+def test_what_proves_nothing_takes_no_proven_cells_place() -> None:
+    def tool(verdict: str, *why: str) -> dict[str, Any]:
+        return {"recipe": "r", "title": "R", "policies": [{"policy": "p", "verdict": verdict, "why": list(why)}]}
+
+    nothing = tool("invalid", "the control client was not blocked from any of the control sites: name a site")
+    slow = tool("invalid", "gateway judged 76 of 2846 packets more than 50 ms late: the machine is too slow")
+    proven = {"r": {"title": "R", "policies": {"p": {"verdict": "passes"}}}}
+    assert reduce([slow])["r"]["policies"] == {}
+    assert reduce([nothing])["r"]["policies"] == {"p": {"verdict": "invalid"}}
+    assert reduce([tool("passes"), slow, nothing]) == proven
 
 
 def test_a_rule_that_acts_by_chance_is_shown_with_it() -> None:
