@@ -32,6 +32,10 @@ async def attempt(spec: Mapping[str, Any]) -> Attempt:
 
         profile = load_profile(spec["profile"])
         return await (messenger.send(profile, params, access) if kind == "messenger" else call.talk(profile, params))
+    if kind == "xmpp":
+        from testbed.apps import xmpp
+
+        return await xmpp.send(params, access)
     if kind == "dns":
         from testbed.apps import dns
 
@@ -105,7 +109,12 @@ async def run(spec: Mapping[str, Any]) -> None:
 
 
 async def serve(spec: Mapping[str, Any]) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, or until a server of others' making has ended."""
+    if spec["kind"] == "xmpp":
+        from testbed.apps import prosody
+
+        await prosody.serve(spec)
+        return
     from testbed.apps import call, messenger
 
     if spec["kind"] == "relay":
@@ -121,5 +130,6 @@ async def serve(spec: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    document = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    told = Path(sys.argv[2])
+    document = {"folder": str(told.with_suffix("")), **json.loads(told.read_text(encoding="utf-8"))}
     asyncio.run(run(document) if sys.argv[1] == "run" else serve(document))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from testbed.apps import chromium
+
+_MODULES: Mapping[str, tuple[str, ...]] = {"xmpp": ("slixmpp",)}
 
 
 def lacks(kind: str, params: Mapping[str, Any]) -> str | None:
     """Return what keeps an app from running here, and the mend; None if nothing does."""
     if kind == "browser" and chromium.program() is None:
         return f"no browser on this machine ({', '.join(chromium.PROGRAMS)}): `apt install chromium`"
+    if kind == "xmpp" and shutil.which("prosody") is None:
+        return "no XMPP server on this machine (prosody): `apt install prosody`"
+    for module in _MODULES.get(kind, ()):
+        if find_spec(module) is None:
+            return f"no Python package {module} here: `pip install 'turkmenistan-testbed[apps]'`"
     return None

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from testbed.apps.profiles import Profile, load_profile
+from testbed.scenario.params import XmppParams
 
-MESSENGER, MEDIA, RELAY = "198.18.0.20", "198.18.0.21", "198.18.0.22"
+MESSENGER, MEDIA, RELAY, TOOLS = "198.18.0.20", "198.18.0.21", "198.18.0.22", "198.18.0.30"
 
 
 class App(Protocol):
@@ -25,9 +26,19 @@ class App(Protocol):
         """The messenger it imitates."""
         ...
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What it is told."""
+        ...
+
 
 class Issuer(Protocol):
     """The part of the run's authority that servers need."""
+
+    @property
+    def bundle(self) -> Path:
+        """The authority's certificate, for clients beside the servers."""
+        ...
 
     def issue(self, names: Sequence[str]) -> tuple[Path, Path]:
         """Return chain and key for names."""
@@ -47,16 +58,34 @@ def _profiles(apps: Sequence[App]) -> list[Profile]:
     return [load_profile(name) for name in sorted({app.profile for app in apps if app.profile})]
 
 
+def _xmpp_servers(apps: Sequence[App]) -> list[str]:
+    return sorted({XmppParams.model_validate(app.params).server for app in apps if app.app == "xmpp"})
+
+
 def zone_for(apps: Sequence[App]) -> dict[str, tuple[str, ...]]:
     """Return the names of the apps' servers and their addresses."""
     zone: dict[str, tuple[str, ...]] = {}
     for profile in _profiles(apps):
         zone[profile.chat], zone[profile.media], zone[profile.relay] = (MESSENGER,), (MEDIA,), (RELAY,)
+    for name in _xmpp_servers(apps):
+        zone[name] = zone[f"upload.{name}"] = (TOOLS,)
     return zone
 
 
 def serve_specs(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
     """Return the servers to start, their certificates issued."""
+    return [*_messengers(apps, ca), *_xmpp(apps, ca)]
+
+
+def _xmpp(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
+    if not (names := _xmpp_servers(apps)):
+        return []
+    cert, key = ca.issue([each for name in names for each in (name, f"upload.{name}")])
+    config = {"kind": "xmpp", "names": names, "cert": str(cert), "key": str(key), "ca": str(ca.bundle)}
+    return [ServeSpec("xmpp", "tools", config)]
+
+
+def _messengers(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
     profiles = _profiles(apps)
     if not profiles:
         return []

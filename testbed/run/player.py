@@ -206,9 +206,9 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     started = datetime.datetime.now(datetime.UTC)
     midnight = started.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:
-        for serve in serve_specs(scenario.apps, country.ca):
-            country.serve(serve.name, serve.node, serve.config)
         player = Player(country, scenario)
+        for serve in serve_specs([app for app in scenario.apps if app.name not in player.skipped], country.ca):
+            country.serve(serve.name, serve.node, serve.config)
         plots.prepare()  # so that a Ctrl-C need not wait for it
         country.restart_clock()
         player.play()

@@ -6,6 +6,7 @@ One place for the scenario's checks, the reference, the schema for editors, and 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from testbed.documents import Strict
 from testbed.units import Duration, Size
 
-Kind = Literal["dns", "web", "browser", "download", "video", "messenger", "call", "command"]
+Kind = Literal["dns", "web", "browser", "download", "video", "messenger", "xmpp", "call", "command"]
 
 
 def _url(value: str) -> str:
@@ -34,6 +35,12 @@ def _address(value: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         raise ValueError(f"{value!r} is not an address; write it like `198.18.0.53`") from None
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+", value):
+        raise ValueError(f"{value!r} is not a server's name; write it in small letters, like `chat.example`")
+    return value
 
 
 def _word(value: object) -> object:
@@ -127,6 +134,25 @@ class MessengerParams(Strict):
     """Another of the profile's ports than its first."""
 
 
+class XmppParams(Strict):
+    """A message over XMPP: an unmodified client (slixmpp), an unmodified server (prosody), a friend abroad."""
+
+    server: Annotated[str, AfterValidator(_host)] = "chat.example"
+    """The server's name, in the world's DNS and on its certificate."""
+    kind: Literal["text", "photo"] = "text"
+    """A text, or a photo that is uploaded to the server (XEP-0363) and fetched by the friend."""
+    size: Size | None = None
+    """Its size; without it 400 B and 60 kB."""
+    tls: Literal["starttls", "direct"] = "starttls"
+    """STARTTLS on port 5222, where the server's name is first said in clear, or TLS from the start on 5223."""
+    port: Literal[5222, 5223] | None = None
+    """Another port than the one that goes with `tls`."""
+    address: Annotated[str, AfterValidator(_address)] | None = None
+    """The server is contacted there and its name not asked for."""
+    slow_s: Positive = 6.0
+    """Seconds of delivery time above which the message counts as slow; logging in takes eight round trips of it."""
+
+
 class CallParams(Strict):
     """A call of UDP media both ways."""
 
@@ -147,7 +173,7 @@ class CommandParams(Strict):
 
 PARAMS: Mapping[str, type[Strict]] = {
     "dns": DnsParams, "web": WebParams, "browser": BrowserParams, "download": DownloadParams, "video": VideoParams,
-    "messenger": MessengerParams, "call": CallParams, "command": CommandParams,
+    "messenger": MessengerParams, "xmpp": XmppParams, "call": CallParams, "command": CommandParams,
 }  # fmt: skip
 
 #: Kind of app → what it measures → what that is
@@ -171,6 +197,10 @@ KPIS: Mapping[str, Mapping[str, str]] = {
         "rebuffer_s": "seconds it was frozen", "bitrate_bps": "mean bit rate of the segments watched",
     },
     "messenger": {"delivery_s": "seconds until the server's receipt", "bytes": "bytes of the message"},
+    "xmpp": {
+        "session_s": "seconds until the client is logged in", "bytes": "bytes of the message",
+        "delivery_s": "seconds until the friend's receipt, from the beginning of the connection",
+    },
     "call": {
         "mos": "mean opinion score, 1 to 4.5 (ITU-T G.107)", "loss": "share of packets lost on one way",
         "delay_s": "mean one-way delay in the net", "jitter_s": "interarrival jitter (RFC 3550) of one way",

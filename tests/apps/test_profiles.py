@@ -72,6 +72,8 @@ def test_a_mark_for_no_key_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 class Issuer:
     """An authority that notes what it was asked for."""
 
+    bundle = Path("ca.pem")
+
     def issue(self, names: object) -> tuple[Path, Path]:
         self.names = names
         return Path("chain"), Path("key")
@@ -92,3 +94,13 @@ def test_a_messenger_without_extras_needs_only_names_and_a_call() -> None:
     call = {"port": 9, "every": "20 ms", "size": "160 B"}
     names = dict.fromkeys(("profile", "title", "source", "chat", "media", "relay"), "x")
     assert Profile.model_validate({**names, "call": call}).port == 443
+
+
+def test_one_xmpp_server_has_the_names_that_its_apps_use() -> None:
+    names = ("a.example", "b.example", "a.example")
+    apps = [AppSpec(name=str(n), app="xmpp", params={"server": name}) for n, name in enumerate(names)]
+    issuer = Issuer()
+    (spec,) = serve_specs(apps, issuer)
+    assert (spec.node, spec.config["names"]) == ("tools", ["a.example", "b.example"])
+    assert issuer.names == ["a.example", "upload.a.example", "b.example", "upload.b.example"]
+    assert zone_for(apps) == dict.fromkeys(issuer.names, ("198.18.0.30",))

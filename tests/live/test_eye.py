@@ -60,6 +60,14 @@ def test_every_page_has_its_picture_there_and_in_the_report(eye: tuple[dict[str,
     assert report.count('src="data:image/png') == len(browsers)
 
 
+def test_a_photo_over_xmpp_reached_the_friend(eye: tuple[dict[str, Any], Path]) -> None:
+    """Prosody says that it was put there by one connection and fetched by another before the receipt came."""
+    sent = attempts(eye[0])["photo"]["kpis"]
+    assert 0 < sent["session_s"] < sent["delivery_s"]
+    (stored,) = (eye[1] / "work" / "serve-xmpp").glob("upload*/http_file_share/*")
+    assert stored.stat().st_size == 30_000
+
+
 def test_a_browsers_own_business_stays_out_of_the_decisions(eye: tuple[dict[str, Any], Path]) -> None:
     asked = subprocess.run(
         ["tshark", "-r", str(eye[1] / "pcap" / "gateway-inside.pcapng"), "-T", "fields", "-e", "dns.qry.name",
@@ -67,5 +75,6 @@ def test_a_browsers_own_business_stays_out_of_the_decisions(eye: tuple[dict[str,
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     wanted = {"weather.example", "twitter.com", "addons.mozilla.org", "thepiratebay.org", "mail.ru"}
+    wanted |= {"chat.example", "upload.chat.example", "telegram.example"}
     # Airtel's page has a frame; a strange certificate makes Chromium look for a log-in page
     assert wanted <= set(asked) <= wanted | {"www.airtel.in", "connectivitycheck.gstatic.com", "www.gstatic.com"}
