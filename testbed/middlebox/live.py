@@ -22,6 +22,7 @@ from testbed.dpi.byhand import pattern_for, with_blocked
 from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy
+from testbed.errors import MachineError
 from testbed.middlebox import kernel, ledger, nfqueue, prober
 from testbed.middlebox.interceptor import Interceptor
 from testbed.middlebox.plugins import load_allowed
@@ -339,7 +340,11 @@ class LiveBox:
 
 
 def _raw_socket(family: int) -> socket.socket:
-    raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    try:
+        raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    except PermissionError:
+        raise MachineError("raw sockets are forbidden here, so nothing can be injected",
+                           "in a container give it the capability NET_RAW") from None  # fmt: skip
     if family == socket.AF_INET:
         raw.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
     return raw

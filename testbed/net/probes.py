@@ -45,11 +45,13 @@ add rule ip t c tcp flags & (syn | ack) == syn delete @f { ip saddr . meta l4pro
 _REPAIR = f"""{sys.executable} -c \
 'import socket; s = socket.socket(); s.setsockopt(0, 19, 1); s.setsockopt(6, 19, 1)' && \
 ip rule add pref 100 fwmark 1 lookup 100 && ip route add local 0.0.0.0/0 dev lo table 100"""
+_RAW = f"""{sys.executable} -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)'"""
 _APT = "apt install "
 PROBES: tuple[Probe, ...] = (
     Probe("namespaces", True, "true", "nothing live works", "sysctl kernel.unprivileged_userns_clone=1, or use sudo"),
     Probe("veth", True, _PAIR + "true", "no net can be built", "modprobe veth"),
     Probe("bridge", True, "ip link add br0 type bridge", "no access switch", "modprobe bridge"),
+    Probe("raw sockets", True, _RAW, "no censor injects", "in a container: --cap-add NET_RAW"),
     Probe("NFQUEUE", True, _NFQUEUE, "no live censor", "modprobe nfnetlink_queue xt_NFQUEUE"),
     Probe("nft flow sets", True, _FLOW_SET, "no live censor: decided flows can't be kept in the kernel",
           _APT + "nftables, modprobe nf_tables"),
@@ -66,7 +68,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("netem", False, _PAIR + "tc qdisc add dev pa root netem delay 1ms",
           "no delay or loss on a kernel link; the user-space one has both", "modprobe sch_netem"),
     Probe("fq_codel", False, _PAIR + "tc qdisc add dev pa root fq_codel", "nothing yet", "modprobe sch_fq_codel"),
-    Probe("TUN", False, "ip tuntap add dev t0 mode tun", "VPN tools don't run", "modprobe tun"),
+    Probe("TUN", False, "ip tuntap add dev t0 mode tun", "VPN tools don't run",
+          "modprobe tun; in a container: --device /dev/net/tun"),
     Probe("TCP repair", False, _REPAIR, "no TLS interception (kazakhstan-2019)", "a Linux kernel of 5.0 or later"),
     Probe("TPROXY", False, "iptables -t mangle -A PREROUTING -p tcp -j TPROXY --on-port 1", "nothing yet",
           "modprobe xt_TPROXY"),
