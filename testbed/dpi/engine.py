@@ -105,16 +105,16 @@ class Engine:
             raw = bytes(raw)
         # the short roads: plain TCP or UDP in IPv4 of a known flow, neither a fragment nor the SYN of a new connection
         if len(raw) > 33 and raw[0] == _PLAIN_V4 and not (raw[6] & 0x3F or raw[7]):
-            proto, flow = raw[9], None
+            proto, key, flow = raw[9], raw[12:24], None
             if proto == 6:
                 if not raw[33] & tcp.SYN:
-                    flow = self._tcp_flow(raw[12:24])
+                    flow = self._tcp_flow(key)
             elif proto == 17:
-                flow = self._udp_flow(raw[12:24])
+                flow = self._udp_flow(key)
             if flow is not None and now - flow.last_seen <= IDLE_S:
                 settled = flow.settled
                 if settled is None:
-                    if self._is_dull(raw, flow, now):
+                    if self._is_dull(raw, key, flow, now):
                         flow.last_seen = now
                         return PASSED
                 elif not self._wide or not self._acts.blocks.any_armed:
@@ -138,30 +138,28 @@ class Engine:
             sight.now, sight.from_inside = now, side is Side.INSIDE
         return self._judge(sight)
 
-    def _is_dull(self, raw: bytes, flow: Flow, now: float) -> bool:
+    def _is_dull(self, raw: bytes, key: bytes, flow: Flow, now: float) -> bool:
         """Say whether a packet of an open flow concerns no rule and changes nothing but counts, which are then kept.
 
         It is a DNS message of no interest, or a TCP segment without data in the middle of a connection.
         """
-        if flow.generation != self._generation or flow.fate is not None or len(raw) != raw[2] << 8 | raw[3]:
+        if flow.generation != self._generation or flow.fate is not None:
             return False
-        candidates = flow.candidates
-        if flow.proto == 6:
-            bare = len(raw) == 20 + (raw[32] >> 4) * 4
-            return (
-                bare and candidates.need_data and self._tracker.stays_as_it_is(flow, raw[33])
-                and not self._is_blocked(flow.proto, raw, now)
-            )  # fmt: skip
-        questions = candidates.questions
-        if questions is None or not questions.are_dull(raw) or self._is_blocked(flow.proto, raw, now):
+        candidates, is_tcp = flow.candidates, flow.proto == 6
+        if is_tcp:
+            if not candidates.need_data or not len(raw) == 20 + (raw[32] >> 4) * 4 == raw[2] << 8 | raw[3]:
+                return False
+            if not self._tracker.stays_as_it_is(flow, raw[33]):
+                return False
+        elif candidates.questions is None or not candidates.questions.are_dull(raw):
             return False
-        flow.data_packets += 1
-        flow.client_packets += raw[12:24] == flow.key
-        return True
-
-    def _is_blocked(self, proto: int, raw: bytes, now: float) -> bool:
         blocks = self._acts.blocks
-        return blocks.any_armed and blocks.find(proto, raw[12:24], now) is not None
+        if blocks.any_armed and blocks.find(flow.proto, key, now) is not None:
+            return False
+        if not is_tcp:
+            flow.data_packets += 1
+            flow.client_packets += key == flow.key
+        return True
 
     def _not_understood(self, raw: bytes, error: ValueError) -> Decision:
         self._unparsed += 1

@@ -6,6 +6,7 @@ its bytes without the ID; those that concern none of them are remembered. Whatev
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from testbed.dpi.contents import asked
@@ -14,7 +15,8 @@ from testbed.dpi.match import Match
 from testbed.dpi.parser import Parser
 from testbed.dpi.sight import question_of
 
-_DNS_PORT = (53).to_bytes(2, "big")
+_DNS_PORT = 53
+_measures = struct.Struct("!2xH18xHH").unpack_from
 _STANDING = frozenset(
     ("protocol", "ports", "origin", "addresses", "address_lists", "countries", "networks", "dns", "dns_types")
 )
@@ -37,9 +39,10 @@ class Questions:
 
     def are_dull(self, raw: bytes) -> bool:
         """Say whether a plain IPv4 packet with UDP, whole and with data, concerns none of the matches."""
-        if raw[24] << 8 | raw[25] != len(raw) - 20 or len(raw) <= 28:
+        packet_bytes, target_port, udp_bytes = _measures(raw)
+        if not len(raw) == packet_bytes == udp_bytes + 20 or udp_bytes == 8:
             return False
-        if raw[22:24] != _DNS_PORT:
+        if target_port != _DNS_PORT:
             return True
         behind_id = raw[30:]
         if behind_id in self._dull:

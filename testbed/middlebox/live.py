@@ -149,14 +149,15 @@ class LiveBox:
     def _drain(self) -> None:
         """Judge what waits, at most a batch of it, and hand the verdicts over together."""
         arrivals: list[float] = []
-        queue, receive, interceptor = self._queue, self.engine.receive, self._interceptor
+        queue, receive = self._queue, self.engine.receive
+        meets = self._interceptor.meets if self._interceptor.is_open else None
         for _ in range(_BATCH):
             packets = queue.receive()
             if not packets:
                 break
             for queued in packets:
                 arrivals.append(queued.arrived)
-                if interceptor.is_open and interceptor.meets(queued.raw):
+                if meets is not None and meets(queued.raw):
                     queue.drop(queued.id)
                     continue
                 side = _INSIDE if queued.in_interface == self._inside else _OUTSIDE

@@ -24,7 +24,7 @@ Packet = tuple[bytes, Side, float]
 class LongWay(Engine):
     """An engine without short roads."""
 
-    def _is_dull(self, raw: bytes, flow: Flow, now: float) -> bool:
+    def _is_dull(self, raw: bytes, key: bytes, flow: Flow, now: float) -> bool:
         return False
 
 
@@ -33,8 +33,8 @@ class Counting(Engine):
 
     glances = 0
 
-    def _is_dull(self, raw: bytes, flow: Flow, now: float) -> bool:
-        dull = super()._is_dull(raw, flow, now)
+    def _is_dull(self, raw: bytes, key: bytes, flow: Flow, now: float) -> bool:
+        dull = super()._is_dull(raw, key, flow, now)
         self.glances += dull
         return dull
 
