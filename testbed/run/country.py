@@ -33,7 +33,7 @@ from testbed.world.start import start_world
 
 LINK = "nationallink"
 LINK_PORTS = ("link-in", "link-out")
-_READY_S = 20.0
+_READY_S = 60.0
 _LAST_PACKETS_S = 0.1  # tcpdump leaves at once when told to, whatever it has not read yet
 _LINK_SNAPLEN_BYTES = 96
 

@@ -22,7 +22,7 @@ from testbed.net import ports
 from testbed.scenario.plan import TopologyPlan
 from testbed.scenario.topology import AUTHORITY, PUBLIC_RESOLVER, PUBLIC_RESOLVER6, RESOLVER, RESOLVER6
 
-_READY_S = 20.0
+_READY_S = 60.0
 _RESOLVER_NAMES = ("dns.google", "one.one.one.one", "cloudflare-dns.com", "dns.quad9.net", "resolver.test")
 _BACKEND_PORT = 8080
 _OTHER_PORT = 8443  # HTTPS where a censor of ports may not let it pass
@@ -137,7 +137,8 @@ def _await(fabric: Starter, services: Sequence[Service]) -> None:
                 waiting.remove(service)
         if waiting and time.monotonic() > deadline:
             names = ", ".join(service.name for service in waiting)
-            raise TestbedError(f"not ready after {_READY_S:g} s: {names}; see their logs in {waiting[0].log.parent}")
+            what = f"not ready after {_READY_S:g} s: {names}; their logs are in {waiting[0].log.parent}"
+            raise MachineError(what, "try again when the machine has less to do")
         if waiting:
             time.sleep(0.01)
 
