@@ -2,6 +2,7 @@
 
 A decision names a flow by addresses, an attempt a host; what joins them is the host's address and the time. A name
 that the provider's resolver looks up for a host is the resolver's flow: its decisions count where none is the host's.
+What the kernel drops on its own it tells by rule, once a second and without a flow: that counts where there is neither.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_AFTER_S = 0.2
+_AFTER_S, _TALLY_S = 0.2, 1.0
 RESOLVER = "resolver"
 
 
@@ -25,9 +26,9 @@ class Cause:
     failure: str
     attempts: int
     rules: Mapping[str, int] = field(default_factory=dict)
-    """Rule → decisions."""
+    """Rule → decisions, or the packets that the kernel dropped by it."""
     example: Mapping[str, Any] | None = None
-    """The first of them, whole; None if the censor decided nothing: then it was the link, or a rule in the kernel."""
+    """The first of them, whole; without a flow if the kernel told it; None if the censor decided nothing."""
 
 
 def addresses(plan: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -73,12 +74,21 @@ def _cause(
             found = [d for d in meanwhile if known.get(node, frozenset()) & set(endpoints(str(d["flow"])))]
         if found:
             break
+    else:
+        found = [d for d in decisions if _told_by_kernel(d) and _fell_in(d["t"], attempts, _TALLY_S)]
+    counts: Counter[str] = Counter()
+    for decision in found:
+        counts[str(decision["rule"])] += decision["evidence"]["packets"] if _told_by_kernel(decision) else 1
     worst = max(attempts, key=lambda a: ("ok", "slow", "blocked").index(a["verdict"]))
     return Cause(
         worst["name"], worst["phase"], worst["verdict"], worst.get("failure") or "", len(attempts),
-        dict(sorted(Counter(str(d["rule"]) for d in found).items())), found[0] if found else None,
+        dict(sorted(counts.items())), found[0] if found else None,
     )  # fmt: skip
 
 
-def _fell_in(t: float, attempts: Sequence[Mapping[str, Any]]) -> bool:
-    return any(a["t"] <= t <= a["t"] + a["duration_s"] + _AFTER_S for a in attempts)
+def _told_by_kernel(decision: Mapping[str, Any]) -> bool:
+    return not decision["flow"] and decision.get("verdict") == "drop" and "packets" in (decision.get("evidence") or {})
+
+
+def _fell_in(t: float, attempts: Sequence[Mapping[str, Any]], later_s: float = 0.0) -> bool:
+    return any(a["t"] <= t <= a["t"] + a["duration_s"] + _AFTER_S + later_s for a in attempts)

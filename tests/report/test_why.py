@@ -37,3 +37,12 @@ def test_what_the_resolver_was_told_counts_where_nothing_fell_on_the_host() -> N
 
 def test_a_change_of_policy_is_no_cause() -> None:
     assert causes(result()["apps"], [decision(11.1, "", "policy")], {})[1].rules == {}
+
+
+def test_what_the_kernel_dropped_by_rule_counts_where_no_flow_is_told() -> None:
+    told = {**decision(11.9, "", "everything"), "verdict": "drop", "evidence": {"packets": 7, "bytes": 900}}
+    late = {**told, "t": 14.0}
+    cause = causes(result()["apps"], [told, late], PLAN)[1]
+    assert (cause.rules, cause.example) == ({"everything": 7}, told)
+    own = decision(11.2, "tcp 100.64.1.1:4 > 198.18.0.20:443")
+    assert causes(result()["apps"], [told, own], PLAN)[1].rules == {"sni": 1}
