@@ -18,6 +18,7 @@ _INTRO: Mapping[str, str] = {
     "policy": "A policy is a censor: what it looks for, and what it does. [policies.md](policies.md) explains how.",
     "link": "A link is the national bottleneck. What is said at its top holds for both directions.",
     "recipe": "A recipe says how a circumvention tool is set up, started on both sides, and used by apps.",
+    "matrix": "A matrix is many runs as one: what is crossed with what, and what each must come to. [How](matrix.md)",
     "profile": "A profile is a messenger as data: names, ports, sizes, packets.",
 }
 #: Example of a quantity → how its default is written

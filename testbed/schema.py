@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from testbed.apps.profiles import Profile
+from testbed.campaign.spec import Matrix
 from testbed.dpi.policy import Policy
 from testbed.link.spec import LinkSpec
 from testbed.meanings import MEANINGS
@@ -28,7 +29,7 @@ from testbed.tools.recipe import Recipe
 
 #: Kind of file → its model; the kind is also the file's first key
 KINDS: Mapping[str, type[BaseModel]] = {
-    "scenario": Scenario, "policy": Policy, "link": LinkSpec, "recipe": Recipe, "profile": Profile,
+    "scenario": Scenario, "policy": Policy, "link": LinkSpec, "recipe": Recipe, "profile": Profile, "matrix": Matrix,
 }  # fmt: skip
 #: The example by which a page knows a time of day
 TIME = "19:00"

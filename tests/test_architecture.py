@@ -22,6 +22,7 @@ PURE = (
     "scenario",
     "units.py",
     "errors.py",
+    *(f"campaign/{name}.py" for name in ("spec", "cells", "through", "pace")),
     *(f"tools/geneva/{name}.py" for name in ("strategy", "parse", "packet", "play")),
 )
 #: package → testbed packages it must not know
@@ -35,9 +36,10 @@ FORBIDDEN = {
     "world": {"dpi", "middlebox", "link", "run", "report", "dashboard", "cli"},
     "apps": {"dpi", "middlebox", "link", "net", "run", "report", "dashboard", "cli"},
     "tools": {"dpi", "link", "scenario", "run", "report", "dashboard", "cli"},
-    "report": {"dpi", "middlebox", "link", "net", "apps", "world", "dashboard", "cli"},
+    "report": {"dpi", "middlebox", "link", "net", "apps", "world", "campaign", "dashboard", "cli"},
     "dashboard": {"net", "apps", "world", "cli"},
-    "run": {"dashboard", "cli"},
+    "run": {"dashboard", "campaign", "cli"},
+    "campaign": {"middlebox", "net", "apps", "world", "dashboard", "cli"},
 }
 
 

@@ -18,7 +18,8 @@ from testbed.reference_presets import presets_page
 from testbed.schema import KINDS, schema_of, text_of
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = {"scenario": "scenarios", "policy": "policies", "link": "scenarios/links", "recipe": "recipes"}
+FOLDERS = {"scenario": "scenarios", "policy": "policies", "link": "scenarios/links", "recipe": "recipes",
+           "matrix": "matrices"}  # fmt: skip
 SHIPPED = [
     *((kind, path) for kind, folder in FOLDERS.items() for path in sorted(shipped.folder(folder).glob("*.yaml"))),
     *(("profile", path) for path in sorted(Path(profiles.__file__).with_suffix("").glob("*.yaml"))),

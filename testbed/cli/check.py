@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from testbed.campaign.load import load_matrix
 from testbed.documents import Document, read_document
 from testbed.dpi.policy import load_policy
 from testbed.errors import InputError, Problem
@@ -18,6 +19,7 @@ from testbed.scenario.load import load_scenario
 from testbed.tools.recipe import load_recipe
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {
+    "matrix": load_matrix,
     "scenario": load_scenario,
     "recipe": load_recipe,
     "policy": load_policy,
@@ -25,11 +27,11 @@ _LOADERS: dict[str, Callable[[Path], Any]] = {
 }  # in the order in which a file's keys are asked: a scenario has a policy and a link, too
 
 
-@click.command("check", short_help="Check scenarios, policies, links and recipes.")
+@click.command("check", short_help="Check scenarios, policies, links, recipes and matrices.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def command(files: tuple[str, ...], as_json: bool) -> int:
-    """Check each FILE; what it is, its key says: `scenario:`, `policy:`, `link:` or `recipe:`.
+    """Check each FILE; what it is, its key says: `scenario:`, `policy:`, `link:`, `recipe:` or `matrix:`.
 
     A box of your own (FILE.py) is compiled, no more: what it does shows when it runs.
     """

@@ -14,13 +14,14 @@ from testbed.apps import profiles
 from testbed.documents import read_document
 from testbed.scenario.params import PARAMS
 
-_KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/links", "recipes": "recipes"}
+_KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/links", "recipes": "recipes",
+          "matrices": "matrices"}  # fmt: skip
 
 
-@click.command("list", short_help="What ships: scenarios, policies, links, recipes, profiles, apps.")
+@click.command("list", short_help="What ships: scenarios, policies, links, recipes, matrices, profiles, apps.")
 @click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
 def command(as_json: bool) -> int:
-    """List the scenarios, policies, links, recipes, messenger profiles and kinds of app that ship."""
+    """List the scenarios, policies, links, recipes, matrices, messenger profiles and kinds of app that ship."""
     found = {
         kind: {name: _title(shipped.find(name, folder)) for name in shipped.names(folder)}
         for kind, folder in _KINDS.items()

@@ -20,7 +20,7 @@ from testbed.manual import entries, man_pages
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(lab.page("en") for lab in labs())])
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-_KIND = re.compile(r"^(scenario|policy|link|recipe): \S", re.MULTILINE)
+_KIND = re.compile(r"^(scenario|policy|link|recipe|matrix): \S", re.MULTILINE)
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
 
 
