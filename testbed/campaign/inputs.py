@@ -17,7 +17,7 @@ from typing import Any
 
 import testbed
 from testbed import shipped
-from testbed.campaign.cells import Cell
+from testbed.campaign.cells import Cell, labels
 from testbed.campaign.spec import Matrix
 from testbed.documents import read_document
 from testbed.dpi.match import NAME_KEYS
@@ -44,29 +44,31 @@ class Key:
 
 def key_of(matrix: Matrix, cell: Cell) -> Key:
     """Return the key of a cell: equal keys, equal runs, as far as a seed can promise it."""
+    scenario, _, policy = labels(cell.scenario, cell.tool, cell.policy)
     asked = {
-        "scenario": cell.scenario, "tool": cell.tool.model_dump(mode="json") if cell.tool else None,
-        "policy": cell.policy, "seed": cell.seed, "turn": cell.turn, "capture": matrix.capture,
-        "test": matrix.test.model_dump(mode="json") if cell.tool and not cell.scenario else None,
+        "scenario": scenario, "tool": dict(cell.tool.options) if cell.tool else None, "policy": policy,
+        "seed": cell.seed, "turn": cell.turn, "capture": matrix.capture,
+        "test": matrix.test.model_dump(mode="json") if cell.scenario is None else None,
     }  # fmt: skip
-    contents = [(path.name, _digest_of(path)) for path in sorted(files_of(matrix, cell))]
-    text = json.dumps([testbed.__version__, source_digest(), asked, sorted(contents)], sort_keys=True)
-    programs = sorted(programs_of(cell))
-    found = [(name, _digest_of(Path(path)) if (path := _where(name)) else "") for name in programs]
+    contents = sorted((path.name, _digest_of(path)) for path in files_of(matrix, cell))
+    text = json.dumps([testbed.__version__, source_digest(), asked, contents], sort_keys=True)
+    found = [(name, _digest_of(Path(path)) if (path := _where(name)) else "") for name in sorted(programs_of(cell))]
     return Key(_digest(text.encode()), _digest(json.dumps(found).encode()))
 
 
 def files_of(matrix: Matrix, cell: Cell) -> frozenset[Path]:
     """Return every file that a cell is read from, shipped ones too."""
-    found: set[Path] = set()
-    if cell.scenario is not None:
-        found |= set(_scenario(cell.scenario))
-    elif cell.tool is not None:
-        found |= set(_link(matrix.test.link))
-    if cell.policy is not None:
-        found |= set(_policy(cell.policy))
-    if cell.tool is not None:
-        found |= set(_recipe(cell.tool.recipe))
+    recipe = cell.tool.recipe if cell.tool is not None else None
+    return _files(cell.scenario, recipe, cell.policy, matrix.test.link)
+
+
+@cache
+def _files(scenario: str | None, recipe: str | None, policy: str | None, link: str) -> frozenset[Path]:
+    found: set[Path] = set(_link(link) if scenario is None else _scenario(scenario))
+    if policy is not None:
+        found |= set(_policy(policy))
+    if recipe is not None:
+        found |= set(_recipe(recipe))
     return frozenset(found)
 
 
@@ -129,13 +131,17 @@ def _policy(reference: str) -> Iterator[Path]:
 
 def programs_of(cell: Cell) -> frozenset[str]:
     """Return the programs that a cell starts: those its recipes need, and those of its `command` apps."""
-    recipes: set[str] = {cell.tool.recipe} if cell.tool is not None else set()
+    return _programs(cell.scenario, cell.tool.recipe if cell.tool is not None else None)
+
+
+@cache
+def _programs(scenario: str | None, recipe: str | None) -> frozenset[str]:
+    recipes = {recipe} if recipe is not None else set()
     found: set[str] = set()
-    if cell.scenario is not None:
-        scenario = load_scenario(cell.scenario)
-        found |= {str(app.params["argv"][0]) for app in scenario.apps if app.app == "command"}
-        if cell.tool is None:
-            recipes |= {tool.recipe for tool in scenario.tools}
+    if scenario is not None:
+        loaded = load_scenario(scenario)
+        found |= {str(app.params["argv"][0]) for app in loaded.apps if app.app == "command"}
+        recipes |= {tool.recipe for tool in loaded.tools} if recipe is None else set()
     return frozenset(found | {name for recipe in recipes for name in load_recipe(recipe).needs.programs})
 
 

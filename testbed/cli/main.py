@@ -27,6 +27,7 @@ VERBS = (
     "policy",
     "explain",
     "tool",
+    "matrix",
     "lab",
     "completion",
 )

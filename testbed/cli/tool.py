@@ -62,11 +62,12 @@ def command() -> None:
 )
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep each run directory (logs, events) below it.")
+@click.option("--capture/--no-capture", default=True, show_default=True, help="With --keep: keep pcapng files, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def test(
     recipes: tuple[str, ...], policies: tuple[str, ...], connections: int, link: str | None, soak: str, timeout: str,
     options: tuple[str, ...], strategy: str | None, control: str | None, baseline: Path | None, seed: int,
-    keep: Path | None, as_json: bool,
+    keep: Path | None, capture: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Test each RECIPE under no censor and under each policy.
 
@@ -77,7 +78,7 @@ def test(
     job = {
         "verb": "tool", "policies": _policies(policies), "connections": connections, "link": link, "seed": seed,
         "soak_s": _seconds("--soak", soak), "timeout_s": _seconds("--timeout", timeout), "options": given,
-        "control": control, "capture": keep is not None, "scenario": None, "cwd": str(Path.cwd()),
+        "control": control, "capture": keep is not None and capture, "scenario": None, "cwd": str(Path.cwd()),
     }  # fmt: skip
     before = _baseline(baseline)
     found = [_tested(recipe, job, keep) for recipe in recipes]

@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 
 def render(result: Mapping[str, Any]) -> str:
     """Return the XML text."""
-    return _written(_suite(result))
+    return written(_suite(result))
 
 
 def render_many(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the XML text of several runs, each a suite."""
     suites = ElementTree.Element("testsuites")
     suites.extend(_suite(result) for result in results)
-    return _written(suites)
+    return written(suites)
 
 
 def _suite(result: Mapping[str, Any]) -> ElementTree.Element:
@@ -49,6 +49,7 @@ def _suite(result: Mapping[str, Any]) -> ElementTree.Element:
     return suite
 
 
-def _written(root: ElementTree.Element) -> str:
+def written(root: ElementTree.Element) -> str:
+    """Return a tree as the text of a file."""
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"

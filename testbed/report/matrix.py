@@ -23,7 +23,7 @@ from testbed.report.text import STATUS_STYLES, summarise
 
 Cell = tuple[str, str]
 _UNPROVEN = ("invalid", "interrupted")
-_MARKS = {"ok": "✓", "slow": "~", "blocked": "✗", "-": ""}
+MARKS = {"ok": "✓", "slow": "~", "blocked": "✗", "-": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def render_html(runs: Sequence[Run], base: Path | None = None) -> str:
     )
     statuses = Counter(run.result["status"] for run in runs)
     return environment.get_template("matrix.html.j2").render(
-        sheets=sheets(runs, base), statuses=sorted(statuses.items()), count=len(runs), marks=_MARKS
+        sheets=sheets(runs, base), statuses=sorted(statuses.items()), count=len(runs), marks=MARKS
     )
 
 
