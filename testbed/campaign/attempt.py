@@ -9,7 +9,6 @@ import contextlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +40,7 @@ class Attempt:
         gauge.begin(order.cell)
         self.lacks = needs(order, root)
         if not self.lacks:
-            argv = [*_WITH_US, sys.executable, "-m", "testbed.cli.main", *argv_of(order, folder, root)]
+            argv = [*_WITH_US, *proc.module("testbed.cli.main", *argv_of(order, folder, root))]
             self._process = proc.spawn(argv, log_path=folder / "log")
 
     @property

@@ -26,12 +26,17 @@ LEFT_OUT = {
     "testbed run imo-goes-dark": "two minutes of play; lab 7 plays a shorter cut",
     "testbed run shutdown-2022-04": "a minute of play; the steps it takes are those of test_run",
     "testbed tool": "half a minute a policy: test_tool",
+    "testbed matrix ./mytool.yaml": "a minute of play: test_matrix",
+    "testbed matrix getting-through": "the same",
+    "testbed matrix mytool.yaml --only": "the same",
+    "testbed matrix mytool.yaml --shard": "the same",
+    "testbed matrix mytool.yaml --no-run": "judges what these left",
     "testbed lab": "test_labs",
     "vagrant ": "make vm-test",
     "docker ": "needs an engine",
 }
 _OURS = [page for page in PAGES if page.parent.name != "labs" and "labs" not in page.parts]
-_NAMED = re.compile(r"^(?:scenario|policy|link|recipe): (\S+)", re.MULTILINE)
+_NAMED = re.compile(r"^(?:scenario|policy|link|recipe|matrix): (\S+)", re.MULTILINE)
 _YOUR_CLIENT = "#!/bin/sh\nexec curl -sS https://weather.example/\n"
 
 
