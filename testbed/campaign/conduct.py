@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from testbed.campaign import verdict
 from testbed.campaign.cells import Cell
-from testbed.campaign.crew import LocalCrew
+from testbed.campaign.crew import Crew, LocalCrew
 from testbed.campaign.folder import Folder, write_json
 from testbed.campaign.inputs import Key, key_of
 from testbed.campaign.order import order_of
@@ -29,6 +30,7 @@ class Wanted:
     jobs: int = 0
     fresh: bool = False
     no_run: bool = False
+    scheduler: str | None = None
     plugins: bool = False
 
 
@@ -72,7 +74,7 @@ def conduct(matrix: Matrix, cells: Sequence[Cell], folder: Folder, wanted: Wante
         orders = [order_of(matrix, cell, plugins=wanted.plugins) for cell in todo]
         try:
             if orders:
-                with LocalCrew(folder.cells, wanted.jobs) as crew, teller:
+                with _crew(folder, wanted) as crew, teller:
                     play(orders, crew, tell, lambda waiting: teller.tick(crew.busy, waiting, crew.state))
         except KeyboardInterrupt:
             interrupted = True
@@ -87,6 +89,18 @@ def conduct(matrix: Matrix, cells: Sequence[Cell], folder: Folder, wanted: Wante
 def _known(cells: Sequence[Cell], keys: Mapping[str, Key], folder: Folder, *, programs: bool) -> dict[str, Outcome]:
     every = {cell.name: folder.known(cell.name, keys[cell.name], programs=programs) for cell in cells}
     return {name: outcome for name, outcome in every.items() if outcome is not None}
+
+
+@contextlib.contextmanager
+def _crew(folder: Folder, wanted: Wanted) -> Iterator[Crew]:
+    if wanted.scheduler is None:
+        with LocalCrew(folder.cells, wanted.jobs) as crew:
+            yield crew
+    else:
+        from testbed.campaign.cluster import ClusterCrew  # Dask takes a second to load
+
+        with ClusterCrew(wanted.scheduler, folder.cells) as cluster:
+            yield cluster
 
 
 def _write(folder: Folder, conducted: Conducted) -> None:

@@ -19,11 +19,11 @@ from testbed.scenario.load import load_scenario
 from testbed.tools.recipe import load_recipe
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {
-    "matrix": load_matrix,
     "scenario": load_scenario,
     "recipe": load_recipe,
     "policy": load_policy,
     "link": load_link,
+    "matrix": load_matrix,
 }  # in the order in which a file's keys are asked: a scenario has a policy and a link, too
 
 

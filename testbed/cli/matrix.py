@@ -39,25 +39,26 @@ _SHARD = re.compile(r"([1-9][0-9]{0,4})/([1-9][0-9]{0,4})")
 @click.option("--print", "form", type=click.Choice(["cells", "github"]),
               help="Print the cells, a line each, or as the matrix of a GitHub job; run nothing.")  # fmt: skip
 @click.option("--shards", type=click.IntRange(1), metavar="N", help="With --print github: N shards instead of cells.")
+@click.option("--scheduler", metavar="ADDRESS", help="Hand the runs to the Dask cluster of this scheduler.")
 @live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     file: str, out: Path | None, patterns: tuple[str, ...], shard: str | None, jobs: int | None, fresh: bool,
-    no_run: bool, form: str | None, shards: int | None, plugins: bool, as_json: bool,
+    no_run: bool, form: str | None, shards: int | None, scheduler: str | None, plugins: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run every cell of the matrix FILE, a shipped name (`testbed list`) or a file.
 
     Exit status: 0 every cell is as expected; 1 one is not; 3 none fails, but one proves nothing: invalid, skipped since
     a program is missing, or not run.
     """
-    _refuse_together(fresh, no_run, form, shards)
+    _refuse_together(fresh, no_run, form, shards, scheduler, jobs)
     matrix = load_matrix(file)
     cells = _selected(cells_of(matrix), patterns, shard)
     if form is not None:
         print(_printed(cells, form, shards))
         return 0
     folder = Folder((out if out is not None else Path("runs") / matrix.matrix).resolve())
-    wanted = conduct.Wanted(jobs or 0, fresh, no_run, plugins)
+    wanted = conduct.Wanted(jobs or 0, fresh, no_run, scheduler, plugins)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         found = conduct.conduct(matrix, cells, folder, wanted)
@@ -77,11 +78,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _refuse_together(fresh: bool, no_run: bool, form: str | None, shards: int | None) -> None:
+def _refuse_together(
+    fresh: bool, no_run: bool, form: str | None, shards: int | None, scheduler: str | None, jobs: int | None
+) -> None:
     if fresh and no_run:
         raise click.UsageError("--fresh runs everything, --no-run nothing: give one of them")
     if shards is not None and form != "github":
         raise click.UsageError("--shards belongs to `--print github`")
+    if scheduler is not None and jobs is not None:
+        raise click.UsageError("--jobs is this machine's; a cluster's workers have their own number of threads")
 
 
 def _selected(cells: Sequence[Cell], patterns: Sequence[str], shard: str | None) -> list[Cell]:

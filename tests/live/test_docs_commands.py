@@ -26,7 +26,7 @@ LEFT_OUT = {
     "testbed run imo-goes-dark": "two minutes of play; lab 7 plays a shorter cut",
     "testbed run shutdown-2022-04": "a minute of play; the steps it takes are those of test_run",
     "testbed tool": "half a minute a policy: test_tool",
-    "testbed matrix ./mytool.yaml": "a minute of play: test_matrix",
+    "testbed matrix ./mytool.yaml": "a minute of play, or a cluster: test_matrix",
     "testbed matrix getting-through": "the same",
     "testbed matrix mytool.yaml --only": "the same",
     "testbed matrix mytool.yaml --shard": "the same",
