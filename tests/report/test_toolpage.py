@@ -79,9 +79,12 @@ FACTS = (
     ("http-space-host", "tm-2022", "passes", ""),  # ART: white space before the host
     ("http-padded-hosts", "tm-2022", "passes", ""),  # ART: padded, doubled hosts
     ("obfs4", "tm-2022", "passes", ""),  # BBS80: a private bridge has a good chance
+    ("tor", "tm-2022", "blocked", "tor-relays"),  # SNOW: direct users fell to none
     ("tor-obfs4", "tm-2022", "passes", ""),  # BBS80
+    ("snowflake", "tm-2022", "blocked", "stun"),  # SNOW: 3478 blocked since 2022-08-03
     ("snowflake-3479", "tm-2022", "passes", ""),  # SNOW: 3479 open on AGTS …
     ("snowflake-3479", "tm-2022-turkmentelecom", "blocked", "stun-3479"),  # … and blocked on Turkmentelecom
+    ("doq", "tm-2022", "passes", ""),  # a resolver's name that nobody listed
     ("doh-listed", "tm-2022", "blocked", "tls-sni"),  # BBS80, OONI probe #1952: names of DoH services
     ("resolver-public", "tm-2022", "blocked", "dns"),  # BBS80: forged on the way, whatever the resolver
 )
