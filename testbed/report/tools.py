@@ -55,7 +55,8 @@ def _numbers(policy: Mapping[str, Any], bare: Mapping[str, Any] | None) -> str:
 def _block(entry: Mapping[str, Any]) -> str:
     evidence = ", ".join(f"{key} {value}" for key, value in sorted(entry["evidence"].items()))
     packet = f", packet {entry['packet']}" if entry.get("packet") else ""
-    return f"    by `{entry['rule']}` {entry['times']}x: {entry['reason']} on {entry['flow']} ({evidence}{packet})"
+    where = f" on {entry['flow']} ({evidence}{packet})" if entry["flow"] else ""
+    return f"    by `{entry['rule']}` {entry['times']}x: {entry['reason']}{where}"
 
 
 def _soak(soak: Mapping[str, Any]) -> str:

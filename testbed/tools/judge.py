@@ -64,7 +64,10 @@ def verdict(rate: Mapping[str, Any]) -> str:
 
 
 def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[str, Any]]:
-    """Return which rules acted, how often, with the first packet's evidence of each."""
+    """Return which rules acted, how often, with the first packet's evidence of each.
+
+    What the kernel dropped by itself names no flow; its evidence is how many packets.
+    """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for event in events:
         if event.get("verdict") == "pass" and not event.get("injections"):
@@ -77,11 +80,11 @@ def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[
                 "times": 0,
                 "verdict": event.get("verdict"),
                 "flow": event["flow"],
-                "evidence": event.get("evidence", {}),
+                "evidence": event.get("evidence", {}) if event["flow"] else {},
                 "packet": event.get("trigger", {}).get("hash", ""),
             },
         )
-        entry["times"] += 1
+        entry["times"] += 1 if event["flow"] else event.get("evidence", {}).get("packets", 1)
     return sorted(found.values(), key=lambda entry: -entry["times"])[:most]
 
 

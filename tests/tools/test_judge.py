@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from testbed.report.tools import as_text
 from testbed.tools import judge
 
 
@@ -55,6 +56,18 @@ def test_why_it_was_blocked_is_the_rule_with_its_first_evidence() -> None:
     ] + [{"rule": "note", "reason": "policy replaced", "flow": "", "verdict": "pass", "injections": 0}]  # fmt: skip
     (entry,) = judge.blocked_by(events)
     assert (entry["rule"], entry["times"], entry["evidence"], entry["packet"]) == ("tls-sni", 2, {"sni": "one"}, "one")
+
+
+def test_what_the_kernel_dropped_by_itself_counts_by_packets() -> None:
+    events = [
+        {"rule": "stun", "reason": "dropped by the kernel", "flow": "", "verdict": "drop", "evidence": {"packets": n}}
+        for n in (2, 3)
+    ]
+    (entry,) = judge.blocked_by(events)
+    assert (entry["rule"], entry["times"], entry["evidence"]) == ("stun", 5, {})
+    policy = {"policy": "p", "verdict": "blocked", "why": [], "blocked_by": [entry]}
+    text = as_text([{"recipe": "r", "title": "R", "policies": [policy]}])
+    assert "    by `stun` 5x: dropped by the kernel\n" in text + "\n"
 
 
 def result(verdict: str = "passes", ok: int = 5, first: float = 1.0, bps: int = 400_000) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class RequestProxy:
                 host, _, port = target.decode().rpartition(":")
                 site = await self._connect(host, int(port), writer)
                 writer.write(b"HTTP/1.1 200 Connected" + _END)
-                head = await reader.readuntil(_END)
+                head = b""
             else:
                 url = urlsplit(target.decode())
                 site = await self._connect(url.hostname or "", url.port or 80, writer)
@@ -54,6 +54,7 @@ class RequestProxy:
 
     async def _relay(self, head: bytes, client: _Streams, site: _Streams) -> None:
         with contextlib.closing(site[1]):
+            head = head or await client[0].readuntil(_END)
             back = asyncio.create_task(_copy(site[0], client[1]))
             forth = asyncio.create_task(self._requests(head, client[0], site[1]))
             try:
