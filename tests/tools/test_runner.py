@@ -187,7 +187,9 @@ def test_one_that_does_its_work_and_ends_is_waited_for(fake: Fixture) -> None:
 
 
 def test_a_second_start_is_not_taken_for_ready_by_the_first_ones_log(fake: Fixture) -> None:
-    code = "import os,time;os.path.exists('again') or print('up',flush=True);open('again','w');time.sleep(60)"
+    code = (
+        "import os,time;b=os.path.exists('again');open('again','w').close();b or print('up',flush=True);time.sleep(60)"
+    )
     launch = {"name": "cli", "argv": [PYTHON, "-c", code], "ready": {"says": "^up$", "within": "0.6 s"}}
     tool = fake.tool(client=[launch])
     tool.start_client()
