@@ -18,6 +18,7 @@ import pytest
 
 Testbed = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-P", "-m", "testbed.cli.main"]
+_INVALID = 3
 _OPEN = "scenario: shared\ntitle: No censor, no link, both families\nlink: none\ntopology: {ipv6: true}\n"
 
 
@@ -53,12 +54,18 @@ class SharedCountry:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run in which every app had its turn: `smoke.yaml`, passed."""
+    """The directory of a run in which every app had its turn: `smoke.yaml`, passed.
+
+    A run that a busy machine made invalid proves nothing, neither way: it is done again, twice at most.
+    """
     folder = tmp_path_factory.mktemp("smoke")
-    command = [*COMMAND, "run", str(Path(__file__).parent / "smoke.yaml"), "--into", "run", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
+    for turn in ("first", "second", "third"):
+        command = [*COMMAND, "run", str(Path(__file__).parent / "smoke.yaml"), "--into", turn]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
+        if done.returncode != _INVALID:
+            break
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "run"
+    return folder / turn
 
 
 @pytest.fixture(scope="session")
