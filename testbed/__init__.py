@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from testbed.report.tables import Run
+    from testbed.session.net import CensoredNet
 
 __version__ = "0.1.0"
 
@@ -16,3 +17,10 @@ def load_run(path: str | Path) -> Run:
     from testbed.report import tables
 
     return tables.load_run(path)
+
+
+def censored_net(**settings: Any) -> CensoredNet:
+    """Bring up a live net and return it (`testbed.session.CensoredNet`, which says what can be set)."""
+    from testbed.session.net import CensoredNet
+
+    return CensoredNet(**settings)

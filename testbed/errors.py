@@ -12,8 +12,9 @@ This module only describes errors; printing them is the command line's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,3 +60,21 @@ class UnfaithfulError(TestbedError):
     """The emulation left its bounds, so its outcome is invalid rather than passed or failed."""
 
     exit_status = 3
+
+
+def as_data(error: TestbedError) -> dict[str, Any]:
+    """Return an error as plain data, which another process turns back with `from_data`."""
+    whole = [Problem("", getattr(error, "what", str(error)), getattr(error, "mend", ""))]
+    problems = [asdict(problem) for problem in getattr(error, "problems", whole)]
+    return {"error": type(error).__name__, "status": error.exit_status, "problems": problems}
+
+
+def from_data(data: Mapping[str, Any]) -> TestbedError:
+    """Return the error that `as_data` described; one of another module's own kind becomes the kind it is made of."""
+    problems = [Problem(**problem) for problem in data["problems"]]
+    if data["status"] == InputError.exit_status:
+        return InputError(problems)
+    if data["error"] == "MachineError":
+        return MachineError(problems[0].what, problems[0].mend)
+    kind = UnfaithfulError if data["status"] == UnfaithfulError.exit_status else TestbedError
+    return kind("\n".join(problem.what for problem in problems))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.apps.connect import Access
-from testbed.apps.outcome import Attempt, Failure, new_progress, word_for
+from testbed.apps.outcome import Attempt, Failure, blocking_of, new_progress, word_for
 from testbed.scenario.params import PARAMS
 
 
@@ -71,24 +71,12 @@ async def result_of(spec: Mapping[str, Any]) -> dict[str, Any]:
         done = await asyncio.wait_for(attempt(spec), spec["timeout_s"])
     except (Failure, OSError, EOFError, TimeoutError) as error:
         operation = error.operation if isinstance(error, Failure) else progress.operation
-        done = Attempt({}, failure=word_for(error), blocking=_blocking(word_for(error), operation))
+        done = Attempt({}, failure=word_for(error), blocking=blocking_of(operation))
     return {
         "app": spec["app"], "name": spec["name"], "node": spec["node"], "t": round(begun - spec["t0"], 4),
         "duration_s": round(time.monotonic() - begun, 4), "failure": done.failure, "operation": operation,
         "blocking": done.blocking, "verdict": done.verdict, "kpis": dict(done.kpis), **done.detail,
     }  # fmt: skip
-
-
-_OVER_TLS = frozenset({"tls_handshake", "http_round_trip", "message_round_trip"})
-
-
-def _blocking(word: str, operation: str | None) -> str | None:
-    """Return OONI's kind of blocking for a failed operation, as its Web Connectivity test would."""
-    if operation in ("resolve", "connect to a forged address"):
-        return "dns"
-    if operation == "connect":
-        return "tcp_ip"
-    return "http-failure" if operation in _OVER_TLS else None
 
 
 async def run(spec: Mapping[str, Any]) -> None:

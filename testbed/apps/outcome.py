@@ -78,6 +78,18 @@ def word_for(error: BaseException) -> str:
     return f"unknown_failure: {type(error).__name__}: {error}"
 
 
+_OVER_TLS = frozenset({"tls_handshake", "http_round_trip", "message_round_trip"})
+
+
+def blocking_of(operation: str | None) -> str | None:
+    """Return OONI's kind of blocking for a failed operation, as its Web Connectivity test would."""
+    if operation in ("resolve", "connect to a forged address"):
+        return "dns"
+    if operation == "connect":
+        return "tcp_ip"
+    return "http-failure" if operation in _OVER_TLS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What one successful attempt measured. `slow`: it worked, but not as people expect."""

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +12,9 @@ from testbed import proc
 from testbed.errors import InputError, Problem
 from testbed.net import sandbox
 from testbed.run.directory import RunDirectory
+from testbed.run.scratch import scratch, sweep
+
+__all__ = ["allow_plugins", "new_folder", "play", "scratch", "sweep"]
 
 allow_plugins = click.option(
     "--allow-plugins", "plugins", is_flag=True, help="Run the code that a policy's plug-ins name."
@@ -47,45 +43,3 @@ def play(job: dict[str, Any], folder: Path) -> int:
     path = directory.path / "work" / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     return sandbox.enter(proc.module("testbed.run.live", str(path)), run_dir=directory.path)
-
-
-_SCRATCH = "testbed-run-"
-_YOUNG_S = 10.0
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """Make a folder for a run that nobody keeps and remove it afterwards, with those that killed runs left behind."""
-    parent = Path(tempfile.gettempdir())
-    sweep(parent)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent) as name:
-        lock = _locked(Path(name))
-        try:
-            yield Path(name)
-        finally:
-            if lock is not None:
-                os.close(lock)
-
-
-def sweep(parent: Path) -> None:
-    """Remove this user's scratch folders whose run is gone: nobody holds their lock, and they are not new."""
-    for folder in parent.glob(f"{_SCRATCH}*"):
-        with contextlib.suppress(OSError):
-            about = folder.lstat()
-            if about.st_uid != os.geteuid() or time.time() - about.st_mtime < _YOUNG_S:
-                continue
-            lock = _locked(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """Take a folder for this process, until it ends however it ends; None if another one has it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

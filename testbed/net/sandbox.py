@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,10 +46,9 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
     def die_with_parent() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    environment = {**os.environ, "TESTBED_ROOTLESS": "1" if rootless else ""}
-    environment["PATH"] = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
-    process = subprocess.Popen([*unshare_argv(rootless), *argv], env=environment, preexec_fn=die_with_parent)
-    (run_dir / "sandbox.json").write_text(json.dumps({"unshare": process.pid, "rootless": rootless}), encoding="utf-8")
+    command = [*unshare_argv(rootless), *argv]
+    process = subprocess.Popen(command, env=_environment(rootless), preexec_fn=die_with_parent)
+    _write_down(run_dir, process, rootless)
 
     def pass_on(number: int, frame: object) -> None:
         for child in _children(process.pid):
@@ -64,6 +64,37 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
     if status < 0:  # a program inside that a signal ends shows as 128 + n: this was the sandbox itself
         raise UnfaithfulError(f"the sandbox was killed (signal {-status}): the run proves nothing")
     return status
+
+
+def start(argv: Sequence[str], *, run_dir: Path, log_path: Path) -> subprocess.Popen[bytes]:
+    """Start a program as the first of a fresh sandbox and return at once; its errors go to `log_path`.
+
+    Its input is a pipe whose end tells the program that this process is gone, by which thread ever it was started; the
+    main thread's end kills it besides. It stands in a process group of its own: a terminal's Ctrl-C is for its owner.
+    `MachineError` if the kernel refuses the namespaces.
+    """
+    rootless = os.geteuid() != 0
+    check_allowed(rootless)
+    # the kernel's parent is the thread; by a program and not between fork and exec, where other threads' locks may hang
+    bound = threading.current_thread() is threading.main_thread() and shutil.which("setpriv") is not None
+    command = [*(["setpriv", "--pdeathsig", "KILL"] if bound else []), *unshare_argv(rootless), *argv]
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            command, env=_environment(rootless), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            process_group=0,
+        )  # fmt: skip
+    _write_down(run_dir, process, rootless)
+    return process
+
+
+def _environment(rootless: bool) -> dict[str, str]:
+    environment = {**os.environ, "TESTBED_ROOTLESS": "1" if rootless else ""}
+    environment["PATH"] = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
+    return environment
+
+
+def _write_down(run_dir: Path, process: subprocess.Popen[bytes], rootless: bool) -> None:
+    (run_dir / "sandbox.json").write_text(json.dumps({"unshare": process.pid, "rootless": rootless}), encoding="utf-8")
 
 
 def check_allowed(rootless: bool) -> None:

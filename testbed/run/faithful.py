@@ -20,10 +20,11 @@ _DROPPED = re.compile(
 )
 
 
-def measure(country: Country, stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def measure(country: Country, stats: Mapping[str, Mapping[str, Any]], since: int = 0) -> dict[str, Any]:
     """Return the contents of `fidelity.json`; call it when the country has stopped.
 
-    Of a link that was changed during the run no single rate or delay was asked.
+    Of a link that was changed during the run no single rate or delay was asked. `since`: judge a part only, from so
+    many bytes of the log of departures on, with what `stats` count from there.
     """
     link = country.spec.link
     if link is None:
@@ -36,12 +37,12 @@ def measure(country: Country, stats: Mapping[str, Mapping[str, Any]]) -> dict[st
         return _of_kernel(country, link, stats["link"])
     varies = stats["link"]["changed"] or bool(link.up.by_clock or link.down.by_clock)
     asked = {"backend": "user", "up": _asked(link.up, varies), "down": _asked(link.down, varies)}
-    return fidelity.judge(read_departures(country.departures), stats["link"], asked)
+    return fidelity.judge(read_departures(country.departures, since), stats["link"], asked)
 
 
-def read_departures(path: Path) -> list[Departure]:
-    """Read the link's log; a last record cut short is left out."""
-    data = path.read_bytes()
+def read_departures(path: Path, since: int = 0) -> list[Departure]:
+    """Read the link's log from a byte on; a last record cut short is left out."""
+    data = path.read_bytes()[since:]
     return [Departure(*entry) for entry in DEPARTURE.iter_unpack(data[: len(data) // DEPARTURE.size * DEPARTURE.size])]
 
 

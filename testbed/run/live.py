@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.clock import RunClock
-from testbed.errors import Problem, TestbedError
+from testbed.errors import TestbedError, as_data
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory
 from testbed.run.resolve import country_spec, default_scenario
@@ -40,6 +40,10 @@ def main(path: Path) -> int:
         from testbed.run import trial
 
         return trial.play(job, directory)
+    if job["verb"] == "hold":
+        from testbed.run import held
+
+        return held.hold(job, directory)
     scenario = load_scenario(job["scenario"]) if job["scenario"] else default_scenario()
     spec = replace(country_spec(scenario, directory, job), capture=job["capture"])
     with Country(spec, directory, RunClock.start()) as country:
@@ -71,11 +75,7 @@ def _say(error: TestbedError) -> int:
     """Print an error as the command line does; return its exit status."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if job.get("json"):
-        problems = getattr(
-            error, "problems", [Problem("", getattr(error, "what", str(error)), getattr(error, "mend", ""))]
-        )
-        entries = [{"place": p.place, "what": p.what, "mend": p.mend} for p in problems]
-        print(json.dumps({"error": type(error).__name__, "status": error.exit_status, "problems": entries}))
+        print(json.dumps(as_data(error)))
     else:
         print(error, file=sys.stderr)
     return error.exit_status

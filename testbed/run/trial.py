@@ -6,10 +6,7 @@ blocked where it should be, a control site passed (the net is alive), and the li
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -26,6 +23,7 @@ from testbed.run import faithful, gate
 from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, fit, sites_of, with_path
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
+from testbed.run.forget import forget_names
 from testbed.run.player import start_tool
 from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.spec import ToolSpec
@@ -35,7 +33,7 @@ from testbed.tools.runner import Tool, ToolError
 
 _BOX, _TOOL_HOST, _CONTROL_HOST = "gateway", "client1", "client2"
 _SITE = "198.18.0.80"
-_SETTLE_S, _SPARE_S, _RELOAD_S = 0.3, 5.0, 0.2
+_SETTLE_S, _SPARE_S = 0.3, 5.0
 _Finish = Callable[[float], dict[str, Any]]
 
 
@@ -106,18 +104,12 @@ class Trial:
             *([] if judged else [self._load_job(self._alive)]),
         ]
         seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
-        passing = [a["url"] for a in seen.get("passing", []) if not a["failure"]]
         if not judged:  # what fails without a censor too is no sign of one
             good = [a for a in seen.get("blocked", []) if not a["failure"]]
             self._reachable = frozenset(a["url"] for a in good)
             self._addresses = {a["url"]: a["via"] for a in good if a["url"].startswith("dns:")}
-        blocked = [a for a in seen.get("blocked", []) if a["failure"] and a["url"] in self._reachable]
-        return {
-            "passes": passing[0] if passing else None,
-            "blocked": blocked[0]["url"] if blocked else None,
-            "how": f"{blocked[0]['failure']} at {blocked[0]['operation']}" if blocked else None,
-            "bare": judge.load(seen.get("load", [])),
-        }  # fmt: skip
+        found = judge.controls(seen.get("passing", []), seen.get("blocked", []), self._reachable)
+        return {**found, "bare": judge.load(seen.get("load", []))}
 
     def _load_job(self, site: str) -> dict[str, Any]:
         link = self.country.spec.link
@@ -129,7 +121,7 @@ class Trial:
 
     def _under(self, policy: str, *, judged: bool, opened: Mapping[str, Any] | None = None) -> dict[str, Any]:
         self.country.set_policy(_BOX, policy)
-        _forget_names()
+        forget_names()
         controls = self._controls(policy, judged)
         self._alive = controls["passes"] or self._alive
         found: dict[str, Any] = {"policy": policy, "verdict": "invalid", "why": [], "controls": controls}
@@ -176,10 +168,10 @@ class Trial:
         """A shutdown lets nothing pass; that the net itself is alive is seen with the censor off for a moment."""
         policy = self.country.stats()[_BOX]["policy"]
         self.country.set_policy(_BOX, "open")
-        _forget_names()  # the censor may have had an answer forged, which a resolver remembers
+        forget_names()  # the censor may have had an answer forged, which a resolver remembers
         seen = self._measure(_CONTROL_HOST, [{"name": "passing", "kind": "all", "urls": [PASSING_ONES[0]]}], {})
         self.country.set_policy(_BOX, str(policy))
-        _forget_names()
+        forget_names()
         return any(not attempt["failure"] for attempt in seen.get("passing", []))
 
     def _tested(self, target: str) -> dict[str, Any]:
@@ -291,18 +283,6 @@ class Trial:
         return [
             event for event in self._events()[first:last] if own in str(event.get("flow", "")) or not event.get("flow")
         ]
-
-
-def _forget_names() -> None:
-    """Make the world's resolvers forget what they learned under another policy: unbound drops its cache on SIGHUP.
-
-    In the sandbox every process is the run's own.
-    """
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (entry / "comm").read_text().strip() == "unbound":
-                os.kill(int(entry.name), signal.SIGHUP)
-    time.sleep(_RELOAD_S)
 
 
 def play(job: Mapping[str, Any], directory: RunDirectory) -> int:

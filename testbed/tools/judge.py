@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -54,6 +54,20 @@ def soak(attempts: Sequence[Attempt], changed: Sequence[float], ended: float) ->
     moments = [begun, *(a["begun"] + a["total_s"] for a in attempts if not a["failure"]), ended]
     silence = max((b - a for a, b in pairwise(moments)), default=0.0)
     return {"before": shares[0], "under": shares[1], "after": shares[2], "silence_s": round(silence, 2)}
+
+
+def controls(passing: Sequence[Attempt], blocked: Sequence[Attempt], reachable: Collection[str]) -> dict[str, Any]:
+    """Return what a client without the tool saw: a site that passes, one that the censor stops, and how.
+
+    `reachable`: the pages that are reached without a censor; what fails there too is no sign of one.
+    """
+    passes = [attempt["url"] for attempt in passing if not attempt["failure"]]
+    stopped = [attempt for attempt in blocked if attempt["failure"] and attempt["url"] in reachable]
+    return {
+        "passes": passes[0] if passes else None,
+        "blocked": stopped[0]["url"] if stopped else None,
+        "how": f"{stopped[0]['failure']} at {stopped[0]['operation']}" if stopped else None,
+    }
 
 
 def verdict(rate: Mapping[str, Any]) -> str:
