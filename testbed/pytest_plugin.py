@@ -102,11 +102,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.fail(f"behind({unknown[0]}=…): no such key; known: {', '.join(_KEYS)}", pytrace=False)
     if not marker.args or not all(isinstance(policy, (str, Path)) for policy in marker.args):
         pytest.fail('behind(…) names no policy; write `@pytest.mark.behind("tm-2022")`', pytrace=False)
-    for name in ("testbed_policy", "censored_net"):
-        if name not in metafunc.fixturenames:
-            metafunc.fixturenames.append(name)
+    if "testbed_policy" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("testbed_policy")
     ids = [Path(policy).stem if str(policy).endswith((".yaml", ".yml")) else str(policy) for policy in marker.args]
     metafunc.parametrize("testbed_policy", marker.args, ids=ids, indirect=True, scope="function")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a test that is marked its net, though it doesn't ask for it by name: it would pass without any censor."""
+    if not isinstance(item, pytest.Function) or item.get_closest_marker("behind") is None:
+        return
+    if "censored_net" not in item.fixturenames:
+        item.fixturenames.append("censored_net")
 
 
 class Nets:
@@ -124,6 +131,9 @@ class Nets:
         net = self._nets.get(kind)
         if net is not None and net.alive:
             return net
+        if net is not None:
+            with contextlib.suppress(UnfaithfulError):  # the test that saw its end has failed
+                net.close()
         try:
             net = self._nets[kind] = self._bring_up(kind)
         except MachineError as error:
@@ -153,7 +163,7 @@ class Nets:
         """End all; `UnfaithfulError` if a link of the kernel was not faithful, which is known only now."""
         why = []
         for net in self._nets.values():
-            with contextlib.suppress(UnfaithfulError):  # it died: the test that saw it has failed
+            with contextlib.suppress(UnfaithfulError):
                 net.close()
             if net.fidelity and net.fidelity["backend"] == "kernel" and not net.fidelity["faithful"]:
                 why += [f"{net.run_dir}: {reason}" for reason in net.fidelity["why"]]

@@ -38,7 +38,8 @@ FORBIDDEN = {
     "tools": {"dpi", "link", "scenario", "run", "report", "dashboard", "cli"},
     "report": {"dpi", "middlebox", "link", "net", "apps", "world", "campaign", "dashboard", "cli"},
     "dashboard": {"net", "apps", "world", "cli"},
-    "run": {"dashboard", "campaign", "cli"},
+    "run": {"dashboard", "campaign", "session", "cli"},
+    "session": {"dashboard", "campaign", "cli"},
     "campaign": {"middlebox", "net", "apps", "world", "dashboard", "cli"},
 }
 

@@ -23,6 +23,11 @@ _ERRNO_WORDS = {
 _CERTIFICATE_WORDS = {
     9: "ssl_invalid_certificate", 10: "ssl_invalid_certificate", 62: "ssl_invalid_hostname", 64: "ssl_invalid_hostname",
 }  # fmt: skip
+#: asyncio raises these without a number when a connection is lost in the middle of something
+_CLASS_WORDS: Mapping[type[BaseException], str] = {
+    ConnectionResetError: "connection_reset", BrokenPipeError: "connection_reset",
+    ConnectionRefusedError: "connection_refused", ConnectionAbortedError: "connection_aborted",
+}  # fmt: skip
 _RESOLVER_WORDS = {
     socket.EAI_NONAME: "dns_nxdomain_error", socket.EAI_NODATA: "dns_no_answer",
     socket.EAI_AGAIN: "dns_temporary_failure",
@@ -75,6 +80,8 @@ def word_for(error: BaseException) -> str:
         return _RESOLVER_WORDS.get(error.errno or 0, "dns_non_recoverable_failure")
     if isinstance(error, OSError) and error.errno in _ERRNO_WORDS:
         return _ERRNO_WORDS[error.errno]
+    if type(error) in _CLASS_WORDS:
+        return _CLASS_WORDS[type(error)]
     return f"unknown_failure: {type(error).__name__}: {error}"
 
 

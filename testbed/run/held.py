@@ -21,7 +21,7 @@ import yaml
 
 from testbed import control
 from testbed.clock import RunClock
-from testbed.errors import TestbedError, as_data
+from testbed.errors import TestbedError, UnfaithfulError, as_data
 from testbed.net import ports
 from testbed.run import faithful, gate, record
 from testbed.run.country import Country
@@ -92,13 +92,17 @@ class Held:
             return self._operations[request["op"]](request)
         except TestbedError as error:
             return {"failed": as_data(error)}
+        except OSError as error:  # a box or the link that is gone; `doubts` tells which
+            gone = UnfaithfulError(f"a part of the net does not answer: {error}")
+            return {"failed": as_data(gone)}
 
     def _policy(self, request: Mapping[str, Any]) -> Answer:
-        """Replace a policy; what the old one had begun ends, what resolvers learned under it is forgotten."""
+        """Replace a policy; what the old one had begun ends, and resolvers `forget` what they learned under it."""
         self._country.set_policy(request["box"], "open")
         if request["policy"] != "open":
             self._country.set_policy(request["box"], request["policy"])
-        forget_names()
+        if request["forget"]:
+            forget_names()
         return {}
 
     def _rule(self, request: Mapping[str, Any]) -> Answer:
@@ -148,7 +152,7 @@ class Held:
     def _doubts(self, request: Mapping[str, Any]) -> Answer:
         """Return why what happened since `begin` proves nothing; a link of the kernel is judged at the end only."""
         if died := self._country.check_alive():
-            return {"why": died}
+            return {"why": died, "dead": True}
         before, offset = self._before
         stats = {name: _less(now, before.get(name, {})) for name, now in self._country.stats().items()}
         link = self._country.spec.link
@@ -157,7 +161,7 @@ class Held:
             judged = faithful.measure(self._country, stats, offset)
         else:
             judged = {"faithful": True}
-        return {"why": gate.reasons_invalid(judged, stats, [], [])}
+        return {"why": gate.reasons_invalid(judged, stats, [], []), "dead": False}
 
     def _finish(self, request: Mapping[str, Any]) -> Answer:
         """End the country; write the run directory if it is kept; return how faithful the link was."""
@@ -184,7 +188,7 @@ class Held:
         box = self._scenario.shape.boxes[0]
         steps = list(read_lines(directory.steps))
         timeline = [
-            Step(at=step["t"], phase=_name(step["step"]["phase"]), policy=step["step"]["policy"], box=box)
+            Step(at=f"{step['t']} s", phase=_name(step["step"]["phase"]), policy=step["step"]["policy"], box=box)
             for step in steps
         ]
         own = {"timeline": tuple(timeline), "duration": elapsed_s, "apps": (), "tools": (), "expect": ()}

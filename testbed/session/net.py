@@ -68,7 +68,8 @@ class CensoredNet:
         self._programs: list[Program] = []
         self._tools: list[Using] = []
         self._number = 0
-        self._link_changed, self._judging, self._closed = False, False, False
+        self._link_changed, self._judging = False, False
+        self._dead, self._closed = False, False
         self.history: list[Done | Page | Controlled | str] = []
         """What was done and seen, in order."""
         self._controls = Controls(self._fetch_as_control, self.set_policy)
@@ -87,8 +88,8 @@ class CensoredNet:
 
     @property
     def alive(self) -> bool:
-        """Whether the sandbox is there."""
-        return not self._closed and self._holder.alive
+        """Whether the sandbox is there, and nothing of the country was found dead."""
+        return not (self._closed or self._dead) and self._holder.alive
 
     @property
     def policy(self) -> str:
@@ -131,10 +132,13 @@ class CensoredNet:
 
         Nothing is controlled: whoever wants a verdict uses `behind`.
         """
-        name, reference = box or self.boxes[0], str(_reference(policy))
+        self._take(policy, self._box(box or self.boxes[0]), forget=True)
+
+    def _take(self, policy: str | Path, box: str, *, forget: bool) -> None:
+        reference = str(_reference(policy))
         refuse_program(load_policy(reference), "be switched in while packets flow")
-        self._holder.ask("policy", box=self._box(name), policy=reference)
-        self._policies[name] = str(policy)
+        self._holder.ask("policy", box=box, policy=reference, forget=forget)
+        self._policies[box] = str(policy)
 
     def set_rule(self, rule: str, enabled: bool, box: str | None = None) -> None:
         """Switch a rule of a box's policy on or off, until the next policy comes."""
@@ -337,8 +341,10 @@ class CensoredNet:
 
     def prove(self) -> None:
         """`UnfaithfulError` if what was seen since `enter` proves nothing: the second half of `behind`."""
-        if why := self._holder.ask("doubts")["why"]:
-            raise UnfaithfulError("nothing is proven: " + "; ".join(why))
+        found = self._holder.ask("doubts")
+        self._dead = found["dead"]
+        if found["why"]:
+            raise UnfaithfulError("nothing is proven: " + "; ".join(found["why"]))
 
     def leave(self, policy: str | Path = "open", *, but: Sequence[str] = ()) -> None:
         """End programs and tools, `but` those of these names, give the link its own values back, and take a policy."""
@@ -348,13 +354,16 @@ class CensoredNet:
         self._judging = bool(but)
         if not self.alive:
             return
-        for using in [using for using in self._tools if using.name not in but]:
-            self._tools.remove(using)
-            self._holder.ask("untool", name=using.name)
-        if self._link_changed:
-            self._holder.ask("link", link=None)
-            self._link_changed = False
-        self.set_policy(policy)
+        try:
+            for using in [using for using in self._tools if using.name not in but]:
+                self._tools.remove(using)
+                self._holder.ask("untool", name=using.name)
+            if self._link_changed:
+                self._holder.ask("link", link=None)
+                self._link_changed = False
+            self._take(policy, self.boxes[0], forget=False)  # whoever comes next begins with `enter`, which forgets
+        except UnfaithfulError:
+            self._dead = True  # whoever wants to believe what was seen has asked `prove`, which tells it
 
     def close(self) -> None:
         """End the net; with `keep` its run directory is written first. `UnfaithfulError` if it had died before."""

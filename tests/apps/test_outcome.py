@@ -23,6 +23,7 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
     ("error", "word"),
     [
         (ConnectionResetError(errno.ECONNRESET, "reset"), "connection_reset"),
+        (ConnectionResetError(), "connection_reset"),  # as asyncio raises it, without a number
         (BrokenPipeError(errno.EPIPE, "pipe"), "connection_reset"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "connection_refused"),
         (ConnectionAbortedError(errno.ECONNABORTED, "aborted"), "connection_aborted"),
