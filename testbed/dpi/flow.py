@@ -135,7 +135,8 @@ class FlowTable:
     """The flows of one protocol number, at most `most` of them.
 
     The one that was silent longest goes first, found by the second-chance rule: flows stand in a queue by age, and one
-    that has spoken since it was queued is queued again.
+    that has spoken since it was queued is queued again. Each new flow also lets go of up to two that were idle for too
+    long, which nobody would find again anyway: so the table shrinks to what is alive.
     """
 
     __slots__ = ("_queue", "by_key", "evicted", "most")
@@ -154,12 +155,24 @@ class FlowTable:
                 flow.last_seen = now
                 return flow
             self._forget(flow)
-        if len(self._queue) >= self.most:
+        queue = self._queue
+        for _ in range(2):
+            if queue and now - queue[0].queued_at > IDLE_S:
+                self._let_go(queue.popleft(), now)
+        if len(queue) >= self.most:
             self._evict()
         flow = Flow(proto, key, from_inside, now)
         self.by_key[key] = self.by_key[mirrored(key)] = flow
-        self._queue.append(flow)
+        queue.append(flow)
         return flow
+
+    def _let_go(self, oldest: Flow, now: float) -> None:
+        """Forget a flow taken from the queue if it is idle; else queue it again."""
+        if oldest.queued_at >= 0 and now - oldest.last_seen <= IDLE_S:
+            oldest.queued_at = oldest.last_seen
+            self._queue.append(oldest)
+        elif oldest.queued_at >= 0:
+            self._forget(oldest)
 
     def _forget(self, flow: Flow) -> None:
         self.by_key.pop(flow.key, None)

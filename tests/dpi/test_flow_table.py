@@ -45,3 +45,26 @@ def test_the_silent_go_first_and_are_counted() -> None:
     assert len(table) == 3
     assert table.evicted == 1001
     assert len(table.by_key) == 6
+
+
+def test_the_idle_make_room_before_the_table_is_full() -> None:
+    table = FlowTable(1000)
+    for port in range(1, 101):
+        table.get(6, key(port), True, 1.0)
+    spoken = table.get(6, key(1), True, IDLE_S)
+    for port in range(101, 202):
+        table.get(6, key(port), True, 2.0 + IDLE_S)
+    assert {flow.client[1] for flow in table} == {1, *range(101, 202)}
+    assert table.get(6, key(1), True, 2.0 * IDLE_S) is spoken
+    assert table.evicted == 0
+    assert len(table.by_key) == 2 * 102
+
+
+def test_a_flow_that_was_idle_and_came_again_keeps_its_place() -> None:
+    table = FlowTable(10)
+    table.get(6, key(1), True, 1.0)
+    again = table.get(6, key(1), True, 2.0 + IDLE_S)
+    for port in range(2, 5):
+        table.get(6, key(port), True, 3.0 + IDLE_S)
+    assert table.get(6, mirrored(key(1)), False, 4.0 + IDLE_S) is again
+    assert len(table) == 4
