@@ -1,6 +1,6 @@
 """The kernel's part of a box: which forwarded packets go to the queue, and which ones it decides alone.
 
-    forward, before the queue                        the queue                    postrouting
+    forward, before the queue                        the queue                    forward, behind the queue
     fragment ─────────────────────────────────────▶  the engine says:             mark PASSED: the flow joins `passed`
     flow in `passed`: past the queue                   PASS, mark PASSED            mark DROPPED: it joins `dropped`,
     address or port rule: counted, dropped             DROP, mark DROPPED              and the packet ends here
@@ -38,6 +38,7 @@ PASSED, DROPPED = "passed", "dropped"
 """The names of the counters of packets that the kernel decided because their flow was decided before."""
 _PASS, _DROP, _QUEUE = 0x10000, 0x20000, 0x40000
 _MOST_FLOWS = 1_000_000
+_LONG_BYTES = 512
 _KNOWN = "known"
 
 
@@ -148,12 +149,12 @@ def _table(
         # marking is dear (a fifth of a microsecond), so the undecided are marked, who go to Python anyway
         _block("chain forward", [f'iif "{inside}" jump cross_in', f'iif != "{inside}" jump cross_out',
                                  f"meta mark set {_QUEUE:#x}"]),
-        _block("chain postrouting", ["meta mark 0 accept", f'oif "{inside}" goto learn_out', "goto learn_in"]),
+        _block("chain learn", ["meta mark 0 accept", f'oif "{inside}" goto learn_out', "goto learn_in"]),
     ]  # fmt: skip
     lines = [
         f"add table {name}",
         f"add chain {name} forward {{ type filter hook forward priority -160; policy accept; }}",  # before the queue
-        f"add chain {name} postrouting {{ type filter hook postrouting priority 300; policy accept; }}",
+        f"add chain {name} learn {{ type filter hook forward priority -140; policy accept; }}",  # behind the queue
         f"flush table {name}",
         *(f"delete {kind} {name} {thing}" for kind, thing in ([] if before is None else _contents(version, before))),
         _block(f"table {name}", parts),
@@ -200,12 +201,18 @@ def _crossing(way: _Way, sets: Sequence[KernelSet]) -> list[str]:
 
 
 def _passed(way: _Way) -> list[str]:
-    # every TCP flow hears from the inside, if only in acknowledgements: to be kept, it need not be touched twice
-    kept = "" if way.from_inside else "meta l4proto udp "
+    family = _FAMILIES[way.version].family
+    accept = f"counter name {PASSED} accept"
+    # every TCP flow hears from the inside, if only in acknowledgements: to be kept, it need not be touched twice, nor
+    # in mid-burst, where a long segment has ACK alone, since PSH ends each burst; and such a segment is no SYN
+    kept, burst = "meta l4proto udp ", []
+    if way.from_inside:
+        kept, burst = "", [f"meta l4proto tcp @th,104,8 0x10 {family} length > {_LONG_BYTES} {accept}"]
     return [
+        *burst,
         f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} return",  # SYN without ACK; a datagram may look so
         f"{kept}update @{PASSED} {{ {way.key} }}",
-        f"counter name {PASSED} accept",
+        accept,
     ]
 
 
