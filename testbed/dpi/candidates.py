@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.dpi.compiled import CompiledPolicy, CompiledRule
+from testbed.dpi.evidence import Standing
 from testbed.dpi.flow import Flow
 from testbed.dpi.questions import Questions, asks_only_questions
 
@@ -43,7 +44,7 @@ class _Kind:
     """All these rules: what stands if none asks for addresses."""
 
 
-class Standing:
+class Standings:
     """Which rules of one policy stand for which flows; what was found for a kind of flow is kept, within bounds."""
 
     def __init__(self, compiled: CompiledPolicy) -> None:
@@ -69,12 +70,12 @@ class Standing:
         if found is None:
             if len(self._by_addresses) >= _MOST_KINDS:
                 self._by_addresses.clear()
-            rules = tuple(rule for rule in kind.rules if all(test(flow) is not None for test in rule.match.by_address))
-            found = self._by_addresses[pair] = self._share(rules)
+            rules = [rule for rule in kind.rules if _all_hold(rule.match.by_address, flow)]
+            found = self._by_addresses[pair] = self._share(tuple(rules))
         return found
 
     def _fitting(self, flow: Flow) -> _Kind:
-        fit = [rule for rule in self._compiled.rules if all(test(flow) is not None for test in rule.match.by_ports)]
+        fit = [rule for rule in self._compiled.rules if _all_hold(rule.match.by_ports, flow)]
         return _Kind(tuple(fit), any(rule.match.by_address for rule in fit), self._share(tuple(fit)))
 
     def _share(self, rules: tuple[CompiledRule, ...]) -> Candidates:
@@ -91,3 +92,7 @@ class Standing:
                 else None,
             )  # fmt: skip
         return found
+
+
+def _all_hold(tests: tuple[Standing, ...], flow: Flow) -> bool:
+    return None not in [test(flow) for test in tests]

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.dpi.actions import Acts
-from testbed.dpi.candidates import NOBODY, Standing
+from testbed.dpi.candidates import NOBODY, Standings
 from testbed.dpi.chance import Chance
 from testbed.dpi.compiled import CompiledRule, compile_policy
 from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Probe, Side, Verdict
@@ -60,7 +60,7 @@ class Engine:
         self._compiled = compile_policy(policy)
         self.policy = policy
         self._generation += 1
-        self._standing = Standing(self._compiled)
+        self._standing = Standings(self._compiled)
         self._tracker = Tracker(policy.tracking, policy.parser)
         self._acts.take(self._compiled)
         self._wide = self._compiled.wide_blocks

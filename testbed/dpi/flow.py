@@ -115,6 +115,12 @@ class Flow:
         return self.key[16:32], int.from_bytes(self.key[34:36], "big")
 
     @property
+    def addresses(self) -> tuple[bytes, bytes]:
+        """Addresses of the server and of the client."""
+        half = 4 if len(self.key) == 12 else 16
+        return self.key[half : 2 * half], self.key[:half]
+
+    @property
     def inside_address(self) -> bytes:
         """Address of the inside host, whoever opened the flow."""
         return (self.client if self.from_inside else self.server)[0]

@@ -41,7 +41,7 @@ def by_address(match: Match, given: Surroundings) -> list[Standing]:
         table = PrefixTable(given.prefixes(match))
 
         def address(flow: Flow) -> Evidence | None:
-            for end in (flow.server[0], flow.client[0]):
+            for end in flow.addresses:
                 if prefix := table.find(end):
                     return {"address": ip.address_text(end), "prefix": prefix}
             return None
