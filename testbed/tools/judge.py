@@ -9,6 +9,8 @@ from typing import Any
 
 #: what a tool has under a policy, best first; `invalid` proves nothing and stands outside
 VERDICTS = ("passes", "unstable", "blocked", "broken")
+#: what a rule does to a flow's later packets: the one that draws it passes, and the later ones leave no note
+_LATER = frozenset({"throttled", "frozen later", "impaired"})
 _STEADY, _MUCH_FEWER, _MUCH_SLOWER, _BIT_S, _MUCH_LESS = 0.8, 0.2, 1.5, 0.5, 0.6
 Attempt = Mapping[str, Any]
 
@@ -84,7 +86,8 @@ def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for event in events:
-        if event.get("verdict") == "pass" and not event.get("injections"):
+        harmless = event.get("verdict") == "pass" and not event.get("injections")
+        if harmless and event["reason"] not in _LATER:
             continue
         entry = found.setdefault(
             (event["rule"], event["reason"]),

@@ -58,6 +58,12 @@ def test_why_it_was_blocked_is_the_rule_with_its_first_evidence() -> None:
     assert (entry["rule"], entry["times"], entry["evidence"], entry["packet"]) == ("tls-sni", 2, {"sni": "one"}, "one")
 
 
+def test_a_throttle_is_a_reason_though_the_packet_that_drew_it_passed() -> None:
+    note = {"flow": "a > b", "verdict": "pass", "injections": 0, "evidence": {"sni": "t.co"}}
+    events = [{**note, "rule": "slow", "reason": "throttled"}, {**note, "rule": "seen", "reason": "noted"}]
+    assert [entry["rule"] for entry in judge.blocked_by(events)] == ["slow"]
+
+
 def test_what_the_kernel_dropped_by_itself_counts_by_packets() -> None:
     events = [
         {"rule": "stun", "reason": "dropped by the kernel", "flow": "", "verdict": "drop", "evidence": {"packets": n}}
