@@ -36,6 +36,10 @@ async def attempt(spec: Mapping[str, Any]) -> Attempt:
         from testbed.apps import xmpp
 
         return await xmpp.send(params, access)
+    if kind == "webrtc":
+        from testbed.apps import webrtc
+
+        return await webrtc.talk(params, access)
     if kind == "dns":
         from testbed.apps import dns
 
@@ -102,6 +106,11 @@ async def serve(spec: Mapping[str, Any]) -> None:
         from testbed.apps import prosody
 
         await prosody.serve(spec)
+        return
+    if spec["kind"] == "webrtc":
+        from testbed.apps import coturn
+
+        await coturn.serve(spec)
         return
     from testbed.apps import call, messenger
 

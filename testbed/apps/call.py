@@ -20,7 +20,7 @@ from testbed.scenario.params import CallParams
 
 _MEDIA = struct.Struct("!Id")
 _AFTER_S = 1.5
-_SLOW_MOS, _CODEC_DELAY_S = 3.1, 0.06  # G.107 Annex B: below 3.1 nearly all users are dissatisfied
+SLOW_MOS, CODEC_DELAY_S = 3.1, 0.06  # G.107 Annex B: below 3.1 nearly all users are dissatisfied
 
 
 class Party(asyncio.DatagramProtocol):
@@ -79,14 +79,14 @@ async def talk(profile: Profile, params: CallParams) -> Attempt:
     if not party.delays:
         raise Failure("generic_timeout_error", operation)
     kpis = quality(party, count)
-    return Attempt(kpis, slow=kpis["mos"] < _SLOW_MOS)
+    return Attempt(kpis, slow=kpis["mos"] < SLOW_MOS)
 
 
 def quality(party: Party, count: int) -> dict[str, float]:
     """Return what a call of `count` packets was like."""
     delay_s = sum(party.delays.values()) / len(party.delays)
     one_way_loss = 1 - (len(party.delays) / count) ** 0.5
-    score = emodel.mos(emodel.rating(delay_s + _CODEC_DELAY_S, one_way_loss))
+    score = emodel.mos(emodel.rating(delay_s + CODEC_DELAY_S, one_way_loss))
     return {"mos": score, "loss": one_way_loss, "delay_s": delay_s, "jitter_s": party.jitter_s, "packets": count}
 
 

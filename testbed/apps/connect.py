@@ -98,3 +98,15 @@ async def connected(
 def trusting(ca: str) -> ssl.SSLContext:
     """Return a client's TLS context that trusts the run's authority and nothing else."""
     return ssl.create_default_context(cafile=ca)
+
+
+async def listening(address: str, port: int) -> None:
+    """Wait until something listens on a port."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return

@@ -9,15 +9,19 @@ from typing import Any
 
 from testbed.apps import chromium
 
-_MODULES: Mapping[str, tuple[str, ...]] = {"xmpp": ("slixmpp",)}
+_PROGRAMS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "xmpp": (("prosody", "prosody"),), "webrtc": (("turnserver", "coturn"),),
+}  # fmt: skip
+_MODULES: Mapping[str, tuple[str, ...]] = {"xmpp": ("slixmpp",), "webrtc": ("aiortc",)}
 
 
 def lacks(kind: str, params: Mapping[str, Any]) -> str | None:
     """Return what keeps an app from running here, and the mend; None if nothing does."""
     if kind == "browser" and chromium.program() is None:
         return f"no browser on this machine ({', '.join(chromium.PROGRAMS)}): `apt install chromium`"
-    if kind == "xmpp" and shutil.which("prosody") is None:
-        return "no XMPP server on this machine (prosody): `apt install prosody`"
+    for program, package in _PROGRAMS.get(kind, ()):
+        if shutil.which(program) is None:
+            return f"no program {program} on this machine: `apt install {package}`"
     for module in _MODULES.get(kind, ()):
         if find_spec(module) is None:
             return f"no Python package {module} here: `pip install 'turkmenistan-testbed[apps]'`"

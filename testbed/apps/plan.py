@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from testbed.apps.profiles import Profile, load_profile
-from testbed.scenario.params import XmppParams
+from testbed.scenario.params import WebrtcParams, XmppParams
 
 MESSENGER, MEDIA, RELAY, TOOLS = "198.18.0.20", "198.18.0.21", "198.18.0.22", "198.18.0.30"
 
@@ -62,6 +62,10 @@ def _xmpp_servers(apps: Sequence[App]) -> list[str]:
     return sorted({XmppParams.model_validate(app.params).server for app in apps if app.app == "xmpp"})
 
 
+def _calls(apps: Sequence[App]) -> list[WebrtcParams]:
+    return [WebrtcParams.model_validate(app.params) for app in apps if app.app == "webrtc"]
+
+
 def zone_for(apps: Sequence[App]) -> dict[str, tuple[str, ...]]:
     """Return the names of the apps' servers and their addresses."""
     zone: dict[str, tuple[str, ...]] = {}
@@ -69,12 +73,13 @@ def zone_for(apps: Sequence[App]) -> dict[str, tuple[str, ...]]:
         zone[profile.chat], zone[profile.media], zone[profile.relay] = (MESSENGER,), (MEDIA,), (RELAY,)
     for name in _xmpp_servers(apps):
         zone[name] = zone[f"upload.{name}"] = (TOOLS,)
+    zone |= {call.server: (TOOLS,) for call in _calls(apps)}
     return zone
 
 
 def serve_specs(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
     """Return the servers to start, their certificates issued."""
-    return [*_messengers(apps, ca), *_xmpp(apps, ca)]
+    return [*_messengers(apps, ca), *_xmpp(apps, ca), *_webrtc(apps, ca)]
 
 
 def _xmpp(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
@@ -83,6 +88,15 @@ def _xmpp(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
     cert, key = ca.issue([each for name in names for each in (name, f"upload.{name}")])
     config = {"kind": "xmpp", "names": names, "cert": str(cert), "key": str(key), "ca": str(ca.bundle)}
     return [ServeSpec("xmpp", "tools", config)]
+
+
+def _webrtc(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:
+    if not (calls := _calls(apps)):
+        return []
+    cert, key = ca.issue(sorted({call.server for call in calls}))
+    ports = sorted({int(relay.split()[1]) for call in calls for relay in call.relays})
+    config = {"kind": "webrtc", "address": TOOLS, "ports": ports, "cert": str(cert), "key": str(key)}
+    return [ServeSpec("webrtc", "tools", config)]
 
 
 def _messengers(apps: Sequence[App], ca: Issuer) -> list[ServeSpec]:

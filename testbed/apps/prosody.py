@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.apps import xmpp
-from testbed.apps.connect import Access
+from testbed.apps.connect import Access, listening
 
 _READY_S = 15.0
 _HOME = "127.0.0.1"
@@ -63,7 +63,7 @@ async def serve(spec: Mapping[str, Any]) -> None:
     process = await asyncio.create_subprocess_exec("prosody", "-F", "--config", str(config))
     try:
         async with asyncio.timeout(_READY_S):
-            await _listening(xmpp.PORT)
+            await listening(_HOME, xmpp.PORT)
             friends = [await xmpp.befriend(name, Access(spec["ca"], address=_HOME)) for name in spec["names"]]
         print("ready", flush=True)
         gone: list[asyncio.Future[Any]] = [friend.ended for friend in friends]
@@ -72,15 +72,3 @@ async def serve(spec: Mapping[str, Any]) -> None:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-
-
-async def _listening(port: int) -> None:
-    """Wait until something listens on a port of this host."""
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(_HOME, port)
-        except OSError:
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return

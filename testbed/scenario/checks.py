@@ -187,7 +187,7 @@ def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
         if app.through is not None:
             tools = [tool.name for tool in scenario.tools]
             found += _unknown(document, (*place, "through"), "tool", app.through, tools)
-            if app.app in ("dns", "call", "xmpp"):
+            if app.app in ("dns", "call", "xmpp", "webrtc"):
                 what = f"`{app.app}` can't go through a tool"
                 found.append(document.problem((*place, "through"), what, "use a `command` of the tool's"))
             found += _way_through(scenario, app, document, (*place, "through"))

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from testbed.documents import Strict
 from testbed.units import Duration, Size
 
-Kind = Literal["dns", "web", "browser", "download", "video", "messenger", "xmpp", "call", "command"]
+Kind = Literal["dns", "web", "browser", "download", "video", "messenger", "xmpp", "call", "webrtc", "command"]
 
 
 def _url(value: str) -> str:
@@ -47,6 +47,15 @@ def _word(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _relay(value: str) -> str:
+    found = re.fullmatch(r"(udp|tcp|tls) +([0-9]{1,5})", value)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise ValueError(f"{value!r} is not a relay; write it like `udp 3478` or `tls 443`")
+    return f"{found[1]} {int(found[2])}"
+
+
+Host = Annotated[str, AfterValidator(_host)]
+Relay = Annotated[str, AfterValidator(_relay)]
 Url = Annotated[str, AfterValidator(_url)]
 Word = Annotated[str, BeforeValidator(_word), WithJsonSchema({"type": ["string", "number"]})]
 Positive = Annotated[float, Field(gt=0)]
@@ -137,7 +146,7 @@ class MessengerParams(Strict):
 class XmppParams(Strict):
     """A message over XMPP: an unmodified client (slixmpp), an unmodified server (prosody), a friend abroad."""
 
-    server: Annotated[str, AfterValidator(_host)] = "chat.example"
+    server: Host = "chat.example"
     """The server's name, in the world's DNS and on its certificate."""
     kind: Literal["text", "photo"] = "text"
     """A text, or a photo that is uploaded to the server (XEP-0363) and fetched by the friend."""
@@ -164,6 +173,20 @@ class CallParams(Strict):
     """Time between media packets; without it the profile's."""
 
 
+class WebrtcParams(Strict):
+    """A voice call as browsers make it (aiortc), to a friend abroad, over a TURN relay (coturn)."""
+
+    lasts: Annotated[Duration, Field(gt=0)] = 5.0
+    """How long people talk."""
+    relays: tuple[Relay, ...] = Field(default=("udp 3478",), min_length=1)
+    """The relays that the program knows, tried in order: `udp`, `tcp` or `tls`, and the port; one that is silent for
+    5 s is dead."""
+    direct: bool = False
+    """Whether the ends' own addresses are offered as well; without it only the relay's, as behind strict NATs."""
+    server: Host = "call.example"
+    """The name of the relay, and of the server through which offer and answer cross (HTTPS, port 8443)."""
+
+
 class CommandParams(Strict):
     """Any unmodified program."""
 
@@ -173,7 +196,8 @@ class CommandParams(Strict):
 
 PARAMS: Mapping[str, type[Strict]] = {
     "dns": DnsParams, "web": WebParams, "browser": BrowserParams, "download": DownloadParams, "video": VideoParams,
-    "messenger": MessengerParams, "xmpp": XmppParams, "call": CallParams, "command": CommandParams,
+    "messenger": MessengerParams, "xmpp": XmppParams, "call": CallParams, "webrtc": WebrtcParams,
+    "command": CommandParams,
 }  # fmt: skip
 
 #: Kind of app → what it measures → what that is
@@ -205,6 +229,13 @@ KPIS: Mapping[str, Mapping[str, str]] = {
         "mos": "mean opinion score, 1 to 4.5 (ITU-T G.107)", "loss": "share of packets lost on one way",
         "delay_s": "mean one-way delay in the net", "jitter_s": "interarrival jitter (RFC 3550) of one way",
         "packets": "media packets sent",
+    },
+    "webrtc": {
+        "mos": "mean opinion score of the worse way, 1 to 4.5 (ITU-T G.107)",
+        "loss_down": "share of RTP packets lost towards the host", "loss_up": "share lost from the host",
+        "delay_s": "half the round trip that RTCP told; 0 if no report came in time",
+        "jitter_s": "interarrival jitter (RFC 3550) of the worse way", "packets": "RTP packets received, both ways",
+        "connect_s": "seconds until media could flow, from the beginning",
     },
     "command": {"status": "exit status", "total_s": "seconds until it ended"},
 }  # fmt: skip

@@ -104,3 +104,12 @@ def test_one_xmpp_server_has_the_names_that_its_apps_use() -> None:
     assert (spec.node, spec.config["names"]) == ("tools", ["a.example", "b.example"])
     assert issuer.names == ["a.example", "upload.a.example", "b.example", "upload.b.example"]
     assert zone_for(apps) == dict.fromkeys(issuer.names, ("198.18.0.30",))
+
+
+def test_one_relay_listens_on_the_ports_that_calls_name() -> None:
+    relays = (["udp 3478"], ["tls 443", "udp 3478"])
+    apps = [AppSpec(name=str(n), app="webrtc", params={"relays": each}) for n, each in enumerate(relays)]
+    issuer = Issuer()
+    (spec,) = serve_specs(apps, issuer)
+    assert spec.config["ports"] == [443, 3478]
+    assert (issuer.names, zone_for(apps)) == (["call.example"], {"call.example": ("198.18.0.30",)})

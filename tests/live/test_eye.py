@@ -68,6 +68,22 @@ def test_a_photo_over_xmpp_reached_the_friend(eye: tuple[dict[str, Any], Path]) 
     assert stored.stat().st_size == 30_000
 
 
+def test_the_call_is_real_rtp_through_the_relay(eye: tuple[dict[str, Any], Path]) -> None:
+    found = attempts(eye[0])
+    assert found["call-3478"]["operation"] == "relay"
+    assert found["call-3479"]["kpis"]["relay"] == "udp 3479"
+    rules = [e.get("rule") for e in map(json.loads, (eye[1] / "events.jsonl").read_text().splitlines())]
+    assert "stun" in rules
+    # channel data of TURN (RFC 8656 §12.4): 0x4000 to 0x4fff, both ways; inside it is SRTP
+    channels = subprocess.run(
+        ["tshark", "-r", str(eye[1] / "pcap" / "gateway-inside.pcapng"), "-Y", "udp.port == 3479 && stun.channel",
+         "-T", "fields", "-e", "udp.srcport"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert channels.count("3479") > 50
+    assert len(channels) - channels.count("3479") > 50
+
+
 def test_a_browsers_own_business_stays_out_of_the_decisions(eye: tuple[dict[str, Any], Path]) -> None:
     asked = subprocess.run(
         ["tshark", "-r", str(eye[1] / "pcap" / "gateway-inside.pcapng"), "-T", "fields", "-e", "dns.qry.name",
@@ -75,6 +91,6 @@ def test_a_browsers_own_business_stays_out_of_the_decisions(eye: tuple[dict[str,
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     wanted = {"weather.example", "twitter.com", "addons.mozilla.org", "thepiratebay.org", "mail.ru"}
-    wanted |= {"chat.example", "upload.chat.example", "telegram.example"}
+    wanted |= {"chat.example", "upload.chat.example", "telegram.example", "call.example"}
     # Airtel's page has a frame; a strange certificate makes Chromium look for a log-in page
     assert wanted <= set(asked) <= wanted | {"www.airtel.in", "connectivitycheck.gstatic.com", "www.gstatic.com"}
