@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
 
 from testbed.apps import chromium
 
@@ -15,7 +14,7 @@ _PROGRAMS: Mapping[str, tuple[tuple[str, str], ...]] = {
 _MODULES: Mapping[str, tuple[str, ...]] = {"xmpp": ("slixmpp",), "webrtc": ("aiortc",)}
 
 
-def lacks(kind: str, params: Mapping[str, Any]) -> str | None:
+def lacks(kind: str) -> str | None:
     """Return what keeps an app from running here, and the mend; None if nothing does."""
     if kind == "browser" and chromium.program() is None:
         return f"no browser on this machine ({', '.join(chromium.PROGRAMS)}): `apt install chromium`"
