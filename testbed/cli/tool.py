@@ -13,6 +13,7 @@ from testbed import shipped
 from testbed.cli import live
 from testbed.dpi.policy import load_policy, refuse_program
 from testbed.errors import InputError, Problem, TestbedError
+from testbed.report import junit, markdown
 from testbed.report import tools as report
 from testbed.run.trial import read_result
 from testbed.tools import install, judge
@@ -63,11 +64,15 @@ def command() -> None:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep each run directory (logs, events) below it.")
 @click.option("--capture/--no-capture", default=True, show_default=True, help="With --keep: keep pcapng files, too.")
+@click.option("--junit", "to_junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the result as JUnit XML, too.")  # fmt: skip
+@click.option("--summary", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Append the result as Markdown, for the summary page of a CI job.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def test(
     recipes: tuple[str, ...], policies: tuple[str, ...], connections: int, link: str | None, soak: str, timeout: str,
     options: tuple[str, ...], strategy: str | None, control: str | None, baseline: Path | None, seed: int,
-    keep: Path | None, capture: bool, as_json: bool,
+    keep: Path | None, capture: bool, to_junit: Path | None, summary: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Test each RECIPE under no censor and under each policy.
 
@@ -85,8 +90,22 @@ def test(
     for item in found:
         earlier = before.get(item["recipe"])
         item["regressions"] = None if earlier is None else judge.regressions(earlier, item)
+    _write(found, to_junit, summary)
     print(json.dumps({"tools": found}, indent=1, sort_keys=True) if as_json else report.as_text(found))
     return max(_status(item) for item in found)
+
+
+def _write(found: list[dict[str, Any]], to_junit: Path | None, summary: Path | None) -> None:
+    path = to_junit
+    try:
+        if to_junit is not None:
+            to_junit.write_text(junit.render_tools(found), encoding="utf-8")
+        path = summary
+        if summary is not None:
+            with summary.open("a", encoding="utf-8") as stream:
+                stream.write(markdown.of_tools(found) + "\n")
+    except OSError as error:
+        raise InputError([Problem(str(path), f"can't be written: {error.strerror}", "give another place")]) from None
 
 
 def _option(text: str) -> tuple[str, str]:

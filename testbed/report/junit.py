@@ -22,6 +22,48 @@ def render_many(results: Sequence[Mapping[str, Any]]) -> str:
     return written(suites)
 
 
+def render_tools(tools: Sequence[Mapping[str, Any]]) -> str:
+    """Return the XML text of tests of tools: a suite each, a case for each policy.
+
+    With a baseline a case fails where the tool got worse, without one where it doesn't get through.
+    """
+    suites = ElementTree.Element("testsuites")
+    for tool in tools:
+        cases = [_tool_case(tool, policy) for policy in tool["policies"]] or [_skipped(tool)]
+        counts = {kind: sum(case.find(kind) is not None for case in cases) for kind in ("failure", "error", "skipped")}
+        suite = ElementTree.SubElement(
+            suites, "testsuite", name=str(tool["recipe"]), tests=str(len(cases)), failures=str(counts["failure"]),
+            errors=str(counts["error"]), skipped=str(counts["skipped"]),
+        )  # fmt: skip
+        suite.extend(cases)
+    return written(suites)
+
+
+def _skipped(tool: Mapping[str, Any]) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", classname=str(tool["recipe"]), name="the tool can be run")
+    ElementTree.SubElement(case, "skipped", message=str(tool.get("skipped") or "no policy was tried"))
+    return case
+
+
+def _tool_case(tool: Mapping[str, Any], policy: Mapping[str, Any]) -> ElementTree.Element:
+    name, verdict = str(policy["policy"]), str(policy["verdict"])
+    case = ElementTree.Element("testcase", classname=str(tool["recipe"]), name=f"gets through {name}")
+    failures = [f"{what} ({times}x)" for what, times in (policy.get("success") or {}).get("failures", {}).items()]
+    rules = [f"by {entry['rule']}: {entry['reason']} on {entry['flow']}" for entry in policy.get("blocked_by", [])]
+    if verdict == "invalid":
+        ElementTree.SubElement(case, "error", message="; ".join(policy["why"]) or "nothing is proven")
+        return case
+    if tool.get("regressions") is None:
+        wrong = [] if verdict == "passes" else [verdict]
+    else:
+        own = f"{name}: "
+        wrong = [what.removeprefix(own) for what in tool["regressions"] if what.startswith(own)]
+    if wrong:
+        failure = ElementTree.SubElement(case, "failure", message="; ".join([*wrong, *failures, *rules]))
+        failure.text = "\n".join([str(policy.get("started") or ""), *failures, *rules]).strip()
+    return case
+
+
 def _suite(result: Mapping[str, Any]) -> ElementTree.Element:
     cases = result["expectations"]
     invalid = result["status"] in ("invalid", "interrupted")
