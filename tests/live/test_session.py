@@ -37,9 +37,10 @@ def properties(junit: ElementTree.Element, case: str) -> dict[str, str]:
 
 
 def test_the_examples_suite_passes_under_xdist_and_its_junit_says_what_was_seen(tmp_path: Path) -> None:
-    done, junit = suite(EXAMPLE, tmp_path, "-n", "2")
+    # two at once over the slow link may make this machine late, and what is late is invalid
+    done, junit = suite(EXAMPLE, tmp_path, "-n", "2", "-k", "not half_a_megabit")
     assert done.returncode == 0, done.stdout
-    assert " 8 passed" in done.stdout
+    assert " 7 passed" in done.stdout
     blocked = properties(junit, "test_a_plain_http_proxy_does_not[tm-2022]")
     assert (blocked["testbed.policy"], blocked["testbed.failure"]) == ("tm-2022", "connection_reset")
     assert "http-host" in blocked["testbed.rules"]
@@ -73,9 +74,12 @@ def test_the_next_one_has_a_new_net(censored_net):
 """
 
 
-def test_a_part_of_it_passes_without_xdist(tmp_path: Path) -> None:
-    done, _ = suite(EXAMPLE, tmp_path, "-k", "plain_http_proxy")
+def test_the_slow_part_of_it_passes_without_xdist(tmp_path: Path) -> None:
+    done, junit = suite(EXAMPLE, tmp_path, "-k", "half_a_megabit")
     assert (done.returncode, " 1 passed" in done.stdout) == (0, True), done.stdout
+    found = properties(junit, "test_it_works_over_half_a_megabit[tm-2022]")
+    assert found["testbed.link"] == "national-2021"
+    assert float(found["first_byte_s"]) > 0.4  # there and back again takes 205 ms, and more than once
 
 
 def test_failures_say_why_and_a_killed_censor_is_never_passed(tmp_path: Path) -> None:
