@@ -212,7 +212,7 @@ def censored_net(
         net.enter(testbed_policy or "open", control=asked.get("control"), phase=request.node.nodeid)
         yield net
     finally:
-        net.leave()
+        net.leave(forget=False)
 
 
 @pytest.fixture
@@ -266,7 +266,8 @@ def pytest_runtest_makereport(
     if uses and (call.when == "call" or (call.when == "setup" and error is not None)):
         item.user_properties += _properties(uses, error)
     report = yield
-    if isinstance(error, TestbedError) and hasattr(report, "wasxfail"):
+    # bad input and what proves nothing; a program that didn't start is the test's own affair
+    if isinstance(error, TestbedError) and error.exit_status in (2, 3) and hasattr(report, "wasxfail"):
         report.outcome = "failed"
         del report.wasxfail
     if report.failed and uses:

@@ -33,7 +33,7 @@ from testbed.scenario.judge import place_in_phases
 from testbed.scenario.load import load_scenario, resolved
 from testbed.scenario.spec import Scenario, Step, ToolSpec, link_of
 from testbed.scenario.timeline import phases
-from testbed.tools.runner import Tool
+from testbed.tools.runner import Tool, ToolError
 
 _LOOK_S = 1.0
 _NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f'\"`$]")
@@ -121,13 +121,18 @@ class Held:
         return {"ports": sorted(ports.listening(self._country.fabric.pid(request["node"])))}
 
     def _tool(self, request: Mapping[str, Any]) -> Answer:
-        """Start both sides of a recipe's tool; return how apps use it."""
+        """Start both sides of a recipe's tool; return how apps use it, or why a side of it is broken."""
         spec = ToolSpec.model_validate(request["spec"])
-        tool = start_tool(self._country, spec)
+        try:
+            tool = start_tool(self._country, spec)
+        except ToolError as error:
+            return {"broken": str(error)}
         try:
             tool.start_client()
-        except TestbedError:
+        except TestbedError as error:
             tool.stop()
+            if isinstance(error, ToolError):
+                return {"broken": str(error)}
             raise
         self._tools[spec.name] = tool
         used = tool.rendered

@@ -219,11 +219,16 @@ class CensoredNet:
         self, recipe: str | Path, *, node: str | None = None, server: str = "tools",
         options: Mapping[str, str | int] | None = None,
     ) -> Iterator[Using]:  # fmt: skip
-        """Run a recipe's tool, its server in the world and its client in a host, for a `with` block."""
+        """Run a recipe's tool, its server in the world and its client in a host, for a `with` block.
+
+        `MachineError` if it is not installed; `CommandError` with its last words if a side of it doesn't start.
+        """
         self._number += 1
         name, host = f"tool{self._number}", node or self.clients[0]
         spec = {"recipe": _reference(recipe), "name": name, "server": server, "on": host, "options": options or {}}
         used = self._holder.ask("tool", _TOOL_S, spec=spec)
+        if "broken" in used:
+            raise proc.CommandError(proc.Completed((str(recipe),), 1, "", used["broken"]))
         using = Using(str(recipe), name, host, used["proxy"], tuple(used["wrapper"]), tuple(used["command"]))
         self._tools.append(using)
         try:
@@ -317,13 +322,15 @@ class CensoredNet:
         passes. After: nothing of the net died, no packet was late or lost by the machine, the link was faithful.
         `UnfaithfulError` if one of these fails: what was seen proves nothing. Then the net is as it was before.
         """
-        before, others = self.policy, [*(p.name for p in self._programs), *(tool.name for tool in self._tools)]
+        before, judging = self.policy, self._judging
+        others = [*(program.name for program in self._programs), *(using.name for using in self._tools)]
         try:
             self.enter(policy, control=control, phase=phase)
             yield self
             self.prove()
         finally:
             self.leave(before, but=others)
+            self._judging = judging
 
     def enter(self, policy: str | Path, *, control: str | None = None, phase: str | None = None) -> Controlled:
         """Take a policy and show both sides: the first half of `behind`."""
@@ -346,12 +353,15 @@ class CensoredNet:
         if found["why"]:
             raise UnfaithfulError("nothing is proven: " + "; ".join(found["why"]))
 
-    def leave(self, policy: str | Path = "open", *, but: Sequence[str] = ()) -> None:
-        """End programs and tools, `but` those of these names, give the link its own values back, and take a policy."""
+    def leave(self, policy: str | Path = "open", *, but: Sequence[str] = (), forget: bool = True) -> None:
+        """End programs and tools, `but` those of these names, give the link its own values back, and take a policy.
+
+        Whoever goes on with `enter`, which lets resolvers `forget` in any case, saves a moment without it.
+        """
         for program in [program for program in self._programs if program.name not in but]:
             self._programs.remove(program)
             program.stop()
-        self._judging = bool(but)
+        self._judging = False
         if not self.alive:
             return
         try:
@@ -361,7 +371,7 @@ class CensoredNet:
             if self._link_changed:
                 self._holder.ask("link", link=None)
                 self._link_changed = False
-            self._take(policy, self.boxes[0], forget=False)  # whoever comes next begins with `enter`, which forgets
+            self._take(policy, self.boxes[0], forget=forget)
         except UnfaithfulError:
             self._dead = True  # whoever wants to believe what was seen has asked `prove`, which tells it
 

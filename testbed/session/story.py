@@ -60,7 +60,7 @@ def _found(decided: Decided, captures: dict[str, Path]) -> tuple[str, int, bytes
         if not name.startswith(f"{decided.box}-"):
             continue
         # the capture still grows: it may be empty, and its last packet may be there in part
-        with path.open("rb") as stream, contextlib.suppress(ValueError):
+        with path.open("rb") as stream, contextlib.suppress(ValueError, OSError):
             for record in pcap.read(stream):
                 packet = pcap.strip_link(record.linktype, record.data)
                 if packet is not None and packet_key(packet) == decided.packet:

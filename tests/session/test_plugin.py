@@ -138,6 +138,14 @@ def test_an_expected_failure_of_the_tool_stays_expected(pytester: pytest.Pyteste
     run(pytester, source + "    assert censored_net.fetch('https://a.example/').ok").assert_outcomes(xfailed=1)
 
 
+def test_a_tool_that_does_not_start_may_be_expected(pytester: pytest.Pytester) -> None:
+    source = "@pytest.mark.xfail\n@pytest.mark.behind('tm-2022')\ndef test_it(censored_net):\n"
+    failing = (
+        "    from testbed.proc import Completed, CommandError\n    raise CommandError(Completed(('ssh',), 1, '', ''))"
+    )
+    run(pytester, source + failing).assert_outcomes(xfailed=1)
+
+
 def test_behind_in_a_test_is_judged_at_the_end_of_its_block(pytester: pytest.Pytester, net: type[Pretended]) -> None:
     source = """
 def test_it(behind):
