@@ -112,6 +112,11 @@ class Box:
     def __init__(self, popen: subprocess.Popen[bytes], socket: Path, events: Path, line: Line) -> None:
         self._popen, self._socket, self._events, self._line = popen, socket, events, line
 
+    @property
+    def pid(self) -> int:
+        """The number of the box's process; it is the program that `mnexec` became."""
+        return self._popen.pid
+
     def ask(self, **request: Any) -> dict[str, Any]:
         """Ask the box through its control socket."""
         return control.call(self._socket, request, timeout_s=20)
