@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +20,12 @@ from urllib.parse import urlsplit
 from testbed.apps import chromium, neterrors
 from testbed.apps.connect import Access, is_bogon
 from testbed.apps.outcome import Attempt, Failure
+from testbed.apps.shown import WAITING, Shown
 from testbed.apps.web import expected_title
 from testbed.scenario.params import BrowserParams
 
 _PICTURE_S = 3.0  # of the app's timeout: what is shown then is still to be photographed
 _DRAWN_S = 1.0
-WAITING = "waiting"
 #: whom a browser asks at its start whatever page is wanted; it would stand among the censor's decisions
 _OWN_BUSINESS = (
     "accounts.google.com", "clients2.google.com", "clients2.googleusercontent.com", "update.googleapis.com",
@@ -41,35 +40,31 @@ _SEEN = """(() => {
 })()"""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What stands in the window in the end."""
-
-    error: str
-    """The code of the browser's own error page; empty if there is a page, `waiting` if there is nothing yet."""
-    seen: Mapping[str, Any]
-    """The page's title and heading, and its times in ms; empty while it is awaited."""
-    response: Mapping[str, Any]
-    """What the server answered for the page itself: status, protocol, address; empty if it never did."""
-    received_bytes: float
-    wait_s: float
-
-
 async def look(params: BrowserParams, access: Access, timeout_s: float, picture: Path) -> Attempt:
     """Open a page, take its picture, and say what a person sees."""
+    until = time.monotonic() + max(timeout_s - _PICTURE_S, timeout_s / 2)
+    if params.browser == "firefox":
+        from testbed.apps import firefox
+
+        shown, photograph = await firefox.look(params, access, until)
+    else:
+        shown, photograph = await _look(params, access, until)
+    picture.write_bytes(base64.b64decode(photograph))
+    forged = shown.error and await _is_forged(params, access)
+    return judge(params, shown, picture.name, forged=bool(forged))
+
+
+async def _look(params: BrowserParams, access: Access, until: float) -> tuple[Shown, str]:
+    """Open a page in Chromium; return what is shown and its picture in base 64."""
     path = chromium.program()
     if path is None:
-        raise Failure("unknown_failure: no browser on this machine", "start the browser")
-    until = time.monotonic() + max(timeout_s - _PICTURE_S, timeout_s / 2)
+        raise Failure("unknown_failure: no Chromium on this machine", "start the browser")
     try:
         async with chromium.opened(path, flags(params, access)) as page:
             shown = await _visit(page, params.url, until)
-            photograph = await page.call("Page.captureScreenshot", format="png")
+            return shown, str((await page.call("Page.captureScreenshot", format="png"))["data"])
     except chromium.BrowserError as error:
         raise Failure(f"unknown_failure: {error}", "start the browser") from error
-    picture.write_bytes(base64.b64decode(photograph["data"]))
-    forged = shown.error and await _is_forged(params, access)
-    return judge(params, shown, picture.name, forged=bool(forged))
 
 
 def flags(params: BrowserParams, access: Access) -> list[str]:

@@ -1,7 +1,8 @@
-"""Chromium's network errors in OONI's words, and what each is about. Pure.
+"""Browsers' network errors in OONI's words, and what each is about. Pure.
 
-Names: Chromium's net/base/net_error_list.h and components/error_page/common/net_error_info.h; a person reads them in
-the last line of an error page. Words: github.com/ooni/spec, data-formats/df-007-errors.
+Names: Chromium's net/base/net_error_list.h and components/error_page/common/net_error_info.h, which a person reads in
+the last line of an error page; Firefox's xpcom/base/ErrorList.py and NSS's sslerr.h and secerr.h, which it keeps to
+itself. Words: github.com/ooni/spec, data-formats/df-007-errors.
 """
 
 from __future__ import annotations
@@ -58,6 +59,27 @@ ERRORS: Mapping[str, tuple[str, str]] = {
     "ERR_INCOMPLETE_CHUNKED_ENCODING": ("eof_error", _HTTP),
     "ERR_INVALID_HTTP_RESPONSE": ("unknown_failure: not an HTTP response", _HTTP),
     "ERR_TIMED_OUT": ("generic_timeout_error", _HTTP),
+    "NS_ERROR_UNKNOWN_HOST": ("dns_nxdomain_error", _RESOLVE),
+    "NS_ERROR_DNS_LOOKUP_QUEUE_FULL": ("dns_temporary_failure", _RESOLVE),
+    "NS_ERROR_CONNECTION_REFUSED": ("connection_refused", _CONNECT),
+    "NS_ERROR_NET_TIMEOUT": ("generic_timeout_error", _CONNECT),
+    "NS_ERROR_OFFLINE": ("network_unreachable", _CONNECT),
+    "NS_ERROR_PROXY_CONNECTION_REFUSED": ("connection_refused", "connect through the tool"),
+    "NS_ERROR_UNKNOWN_PROXY_HOST": ("dns_nxdomain_error", "connect through the tool"),
+    "SEC_ERROR_UNKNOWN_ISSUER": ("ssl_unknown_authority", _TLS),
+    "SEC_ERROR_UNTRUSTED_ISSUER": ("ssl_unknown_authority", _TLS),
+    "MOZILLA_PKIX_ERROR_SELF_SIGNED_CERT": ("ssl_unknown_authority", _TLS),
+    "MOZILLA_PKIX_ERROR_MITM_DETECTED": ("ssl_unknown_authority", _TLS),
+    "SSL_ERROR_BAD_CERT_DOMAIN": ("ssl_invalid_hostname", _TLS),
+    "SEC_ERROR_EXPIRED_CERTIFICATE": ("ssl_invalid_certificate", _TLS),
+    "SSL_ERROR_UNSUPPORTED_VERSION": ("ssl_failed_handshake", _TLS),
+    "SSL_ERROR_NO_CYPHER_OVERLAP": ("ssl_failed_handshake", _TLS),
+    "NS_ERROR_NET_RESET": ("connection_reset", _HTTP),
+    "PR_CONNECT_RESET_ERROR": ("connection_reset", _HTTP),
+    "NS_ERROR_NET_INTERRUPT": ("eof_error", _HTTP),
+    "NS_ERROR_NET_EMPTY_RESPONSE": ("eof_error", _HTTP),
+    "NS_ERROR_NET_PARTIAL_TRANSFER": ("eof_error", _HTTP),
+    "PR_END_OF_FILE_ERROR": ("eof_error", _HTTP),
 }  # fmt: skip
 _BLOCKING: Mapping[str, str] = {
     _RESOLVE: "dns", _CONNECT: "tcp_ip", _TLS: "http-failure", _HTTP: "http-failure", "quic_handshake": "http-failure",

@@ -79,6 +79,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("tshark", False, "", "some tests are skipped", _APT + "tshark", "tshark"),
     Probe("chromium", False, "", "apps named `browser` are skipped; the live page isn't tested", "scripts/browser",
           "chromium"),
+    Probe("firefox-esr", False, "", "apps with `browser: firefox` are skipped", "scripts/browser", "firefox-esr"),
 )  # fmt: skip
 
 

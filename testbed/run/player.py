@@ -48,7 +48,7 @@ class Player:
         self._apps: dict[str, subprocess.Popen[bytes]] = {}
         self.progress = Progress(scenario.title, scenario.duration)
         self.lost_tools: dict[str, str] = {}
-        self.skipped = {app.name: why for app in scenario.apps if (why := lacks(app.app))}
+        self.skipped = {app.name: why for app in scenario.apps if (why := lacks(app.app, app.params))}
         for name, why in self.skipped.items():
             self.progress.say(0.0, f"without the app {name}: {why}")
         self._tools: dict[str, Tool] = {}

@@ -90,10 +90,12 @@ class WebParams(Strict):
 
 
 class BrowserParams(Strict):
-    """A page in Chromium: what a person sees, and a picture of it. Each attempt is a new profile, without a cache."""
+    """A page in a browser: what a person sees, and a picture of it. Each attempt is a new profile, without a cache."""
 
     url: Url
     """The page. `http://` stays so; nothing is tried by `https://` first."""
+    browser: Literal["chromium", "firefox"] = "chromium"
+    """Which browser it is, the machine's own."""
     address: Annotated[str, AfterValidator(_address)] | None = None
     """The page's host is contacted there and its name not asked for, as by someone who knows it."""
     tls: Annotated[Literal["1.2", "1.3"], BeforeValidator(_word)] = "1.3"

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from testbed.apps import browser, chromium, neterrors
-from testbed.apps.browser import Shown, judge
+from testbed.apps.browser import judge
 from testbed.apps.connect import Access
+from testbed.apps.shown import WAITING, Shown
 from testbed.scenario.params import FAILURES, BrowserParams
 
 PAGE = {"status": 200, "protocol": "h2", "remoteIPAddress": "198.19.3.4"}
@@ -24,7 +25,7 @@ def params(**keys: Any) -> BrowserParams:
 
 
 def shown(error: str = "", response: dict[str, Any] | None = None, **seen: Any) -> Shown:
-    found = {} if error == browser.WAITING else {**(ERROR if error else SEEN), **seen}
+    found = {} if error == WAITING else {**(ERROR if error else SEEN), **seen}
     return Shown(error, found, {**PAGE, **(response or {})} if not error else {}, 2000.0, 1.0)
 
 
@@ -65,7 +66,10 @@ def test_another_page_than_the_right_one_is_blocked(
         ("ERR_TIMED_OUT", "generic_timeout_error", "http_round_trip", "http-failure"),
         ("ERR_CONNECTION_REFUSED", "connection_refused", "connect", "tcp_ip"),
         ("ERR_BLOCKED_BY_CLIENT", "unknown_failure: ERR_BLOCKED_BY_CLIENT", "http_round_trip", None),
-        (browser.WAITING, "generic_timeout_error", None, None),
+        ("NS_ERROR_NET_RESET", "connection_reset", "http_round_trip", "http-failure"),  # Firefox's
+        ("NS_ERROR_UNKNOWN_HOST", "dns_nxdomain_error", "resolve", "dns"),
+        ("SEC_ERROR_UNKNOWN_ISSUER", "ssl_unknown_authority", "tls_handshake", "http-failure"),
+        (WAITING, "generic_timeout_error", None, None),
     ],
 )
 def test_an_error_page_becomes_oonis_word(
@@ -74,7 +78,7 @@ def test_an_error_page_becomes_oonis_word(
     attempt = judge(params(), shown(error), "a-1.png", forged=False)
     assert (attempt.failure, attempt.detail["operation"], attempt.blocking) == (failure, operation, blocking)
     assert (attempt.verdict, attempt.kpis["error"]) == ("blocked", error)
-    seen = "nothing: the page is still awaited" if error == browser.WAITING else f"This site can’t be reached, {error}"
+    seen = "nothing: the page is still awaited" if error == WAITING else f"This site can’t be reached, {error}"
     assert attempt.detail["seen"] == seen
 
 

@@ -15,7 +15,9 @@ from tests.live.conftest import COMMAND
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium, as `testbed doctor` says"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("chromium", "firefox-esr"))), reason="no chromium or firefox, see `testbed doctor`"
+    ),
 ]
 EYE = Path(__file__).parent / "eye.yaml"
 
@@ -40,6 +42,9 @@ def test_a_browser_says_what_a_person_sees(eye: tuple[dict[str, Any], Path]) -> 
     assert seen["reset"] == "This site can’t be reached, ERR_CONNECTION_RESET"
     assert seen["forged"] == "This site can’t be reached, ERR_CONNECTION_REFUSED"
     assert seen["certificate"].endswith("ERR_CERT_AUTHORITY_INVALID")
+    assert seen["fox"] == "weather.example"
+    assert "reset" in seen["fox-reset"]
+    assert seen["fox-reset"].endswith("NS_ERROR_NET_RESET")
 
 
 def test_http3_is_what_the_page_came_by(eye: tuple[dict[str, Any], Path]) -> None:
