@@ -181,5 +181,5 @@ def _words(shown: Shown) -> str:
     """Say in a line what a person reads first."""
     if shown.error == WAITING:
         return "nothing: the page is still awaited"
-    parts = [shown.seen["heading"] or shown.seen["title"], shown.error]
+    parts = [shown.seen["heading"] or shown.seen["title"], shown.seen["code"].rpartition("::")[2]]
     return ", ".join(part for part in parts if part) or "a page without a title"

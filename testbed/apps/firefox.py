@@ -31,17 +31,25 @@ from testbed.scenario.params import BrowserParams
 PROGRAMS = ("firefox-esr", "firefox")
 _SIZE = (1024, 500)
 _SEEN = """(() => {
+  const all = (root, tag) => [...root.querySelectorAll('*')].flatMap(
+      e => [...(e.matches(tag) ? [e] : []), ...(e.shadowRoot ? all(e.shadowRoot, tag) : [])]);
+  const text = tag => all(document, tag).map(e => e.innerText.trim()).filter(Boolean);
+  const codes = text('*').map(t => t.match(/^Error [Cc]ode: ([A-Z_]+)$/)).filter(Boolean).map(m => m[1]);
   const n = performance.getEntriesByType('navigation')[0];
-  const told = new URLSearchParams(document.documentURI.split('?')[1]);
-  const isError = document.documentURI.startsWith('about:');
-  return {title: document.title, heading: (isError && told.get('d')) || document.querySelector('h1')?.innerText || '',
+  return {title: document.title, heading: text('h1')[0] || '', code: codes[0] || '',
           load_ms: n ? n.loadEventEnd : 0, ttfb_ms: n ? n.responseStart : 0};
 })()"""
 EVENTS = ("network.responseCompleted", "browsingContext.load")
 _LISTENS = "WebDriver BiDi listening on "
-_END_S = 3.0
+_END_S, _DRAWN_S = 3.0, 2.0
+#: whom the browser asks whatever page is wanted; here nobody
+_OWN_BUSINESS = (
+    "firefox.settings.services.mozilla.com", "content-signature-2.cdn.mozilla.net", "contile.services.mozilla.com",
+    "push.services.mozilla.com", "detectportal.firefox.com", "incoming.telemetry.mozilla.org", "aus5.mozilla.org",
+)  # fmt: skip
 _QUIET: Mapping[str, bool | int | str] = {
     "app.normandy.enabled": False, "app.update.enabled": False, "browser.newtabpage.enabled": False,
+    "browser.fixup.alternate.enabled": False,
     "browser.region.network.url": "", "browser.safebrowsing.malware.enabled": False,
     "browser.safebrowsing.phishing.enabled": False, "browser.safebrowsing.update.enabled": False,
     "browser.search.update": False, "datareporting.policy.dataSubmissionEnabled": False,
@@ -186,6 +194,7 @@ def settings_for(params: BrowserParams, access: Access) -> dict[str, bool | int 
     """Return what the profile is told beyond the usual."""
     parts = urlsplit(params.url)
     found: dict[str, bool | int | str] = {
+        "network.dns.localDomains": ",".join(name for name in _OWN_BUSINESS if name != parts.hostname),
         "network.http.http3.enable": params.http3, "security.tls.version.max": 3 if params.tls == "1.2" else 4,
     }  # fmt: skip
     if params.http3:
@@ -215,9 +224,19 @@ async def _visit(window: Window, url: str, until: float) -> Shown:
         if not error:
             raise
     wait_s = time.monotonic() - begun
-    seen = {} if error == WAITING else await window.evaluate(_SEEN)
+    seen = {} if error == WAITING else await _seen(window)
     received = sum(said["response"].get("bytesReceived", 0) for said in _responses(window))
-    return Shown(error, seen, {} if error else _response(window), received, wait_s)
+    return Shown((error and seen.get("code")) or error, seen, {} if error else _response(window), received, wait_s)
+
+
+async def _seen(window: Window) -> Mapping[str, Any]:
+    """Return what stands in the window, which draws an error page some time after it has told of the error."""
+    drawn = time.monotonic() + _DRAWN_S
+    while True:
+        seen: Mapping[str, Any] = await window.evaluate(_SEEN)
+        if seen["heading"] or time.monotonic() > drawn:
+            return seen
+        await asyncio.sleep(0.05)
 
 
 def _responses(window: Window) -> list[Mapping[str, Any]]:

@@ -25,7 +25,7 @@ def params(**keys: Any) -> BrowserParams:
 
 
 def shown(error: str = "", response: dict[str, Any] | None = None, **seen: Any) -> Shown:
-    found = {} if error == WAITING else {**(ERROR if error else SEEN), **seen}
+    found = {} if error == WAITING else {**({**ERROR, "code": error} if error else SEEN), **seen}
     return Shown(error, found, {**PAGE, **(response or {})} if not error else {}, 2000.0, 1.0)
 
 
