@@ -8,45 +8,47 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from testbed import proc
 from testbed.campaign import outcome
 from testbed.campaign.gauge import Gauge
+from testbed.campaign.nursery import Process, Start
 from testbed.campaign.order import Order, argv_of, needs
 from testbed.campaign.outcome import Outcome
 
 _PATIENCE_S = 15.0
 _LOG_TAIL_LINES, _LOG_TAIL_BYTES = 8, 4096
-#: With the parent's death the child gets SIGKILL; what it leaves inside its sandbox goes with it.
-_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 class Attempt:
     """An order that was started; `poll` it until it gives an outcome."""
 
-    def __init__(self, order: Order, folder: Path, gauge: Gauge, *, root: Path | None = None, alone: bool) -> None:
+    def __init__(
+        self, order: Order, folder: Path, gauge: Gauge, start: Start, *, root: Path | None = None, alone: bool
+    ) -> None:
         self.order, self.folder, self.alone = order, folder, alone
         self._gauge = gauge
         self._begun = time.monotonic()
         self._ending: float | None = None
-        self._timed_out = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._timed_out = self._is_up = False
+        self._process: Process | None = None
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         gauge.begin(order.cell)
         self.lacks = needs(order, root)
         if not self.lacks:
-            argv = [*_WITH_US, *proc.module("testbed.cli.main", *argv_of(order, folder, root))]
-            self._process = proc.spawn(argv, log_path=folder / "log")
+            self._process = start(argv_of(order, folder, root), folder / "log")
 
     @property
     def is_starting(self) -> bool:
         """Say whether its net is still coming up: its boxes don't answer yet."""
-        return not any((self.folder / "run").glob("**/control/gateway.sock"))
+        run = self.folder / "run"
+        self._is_up = self._is_up or any(
+            next(run.glob(place), None) for place in ("control/gateway.sock", "*/control/gateway.sock")
+        )
+        return not self._is_up
 
     def poll(self) -> Outcome | None:
         """Return the outcome once there is one; ends a run whose time is over."""

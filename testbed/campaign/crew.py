@@ -10,6 +10,7 @@ from typing import Protocol
 
 from testbed.campaign.attempt import Attempt
 from testbed.campaign.gauge import Gauge, load
+from testbed.campaign.nursery import Nursery
 from testbed.campaign.order import Order
 from testbed.campaign.outcome import Outcome
 from testbed.campaign.pace import Pace
@@ -54,9 +55,11 @@ class LocalCrew:
         self._cells = cells
         self._pace = Pace(most)
         self._gauge = Gauge()
+        self._nursery = Nursery()
         self._attempts: dict[str, Attempt] = {}
 
     def __enter__(self) -> LocalCrew:
+        self._nursery.__enter__()
         self._gauge.__enter__()
         return self
 
@@ -65,6 +68,7 @@ class LocalCrew:
     ) -> None:
         self.cancel()
         self._gauge.__exit__(kind, error, traceback)
+        self._nursery.__exit__(kind, error, traceback)
 
     @property
     def busy(self) -> int:
@@ -88,7 +92,8 @@ class LocalCrew:
 
     def start(self, order: Order, *, alone: bool) -> None:
         """Start a run."""
-        self._attempts[order.cell] = Attempt(order, self._cells / order.cell, self._gauge, alone=alone)
+        folder = self._cells / order.cell
+        self._attempts[order.cell] = Attempt(order, folder, self._gauge, self._nursery.start, alone=alone)
 
     def ended(self) -> list[Outcome]:
         """Return what has ended; the pace learns from it."""

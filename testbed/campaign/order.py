@@ -66,7 +66,7 @@ def order_of(matrix: Matrix, cell: Cell, *, plugins: bool = False) -> Order:
     asked: str | Mapping[str, Any] = cell.scenario
     if cell.tool is not None or cell.policy is not None or _named(cell.scenario) != cell.scenario:
         asked = resolved(scenario)
-    words = [*seed, *(["--allow-plugins"] if plugins else [])]
+    words = [*seed, "--no-plots", *(["--allow-plugins"] if plugins else [])]
     kind = "scenario" if cell.tool is None else "through"
     going = tuple(sorted(users(scenario))) if cell.tool is not None else ()
     return Order(cell.name, kind, asked, recipe, tuple(words), going, matrix.timeout, own)

@@ -21,6 +21,7 @@ from testbed.campaign import parcel
 from testbed.campaign.attempt import Attempt
 from testbed.campaign.gauge import Gauge
 from testbed.campaign.inputs import source_digest
+from testbed.campaign.nursery import start_anew
 from testbed.campaign.order import Order
 from testbed.campaign.outcome import Outcome
 from testbed.campaign.pace import Pace
@@ -54,7 +55,7 @@ def _played(
 ) -> Outcome:
     with _STARTS:
         _await_calm(gauge, is_wanted)
-        attempt = Attempt(order, folder, gauge, root=root, alone=alone)
+        attempt = Attempt(order, folder, gauge, start_anew, root=root, alone=alone)
         deadline = time.monotonic() + _UP_S
         while attempt.is_starting and time.monotonic() < deadline and is_wanted():
             if (outcome := attempt.poll()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,4 +43,15 @@ def play(job: dict[str, Any], folder: Path) -> int:
     directory = RunDirectory.prepared(folder)
     path = directory.path / "work" / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    return sandbox.enter(proc.module("testbed.run.live", str(path)), run_dir=directory.path)
+    argv = proc.module("testbed.run.live", str(path))
+    return sandbox.enter(argv, run_dir=directory.path, loaded=partial(_loaded, path) if forks else None)
+
+
+#: Whether this process goes into the sandbox by a fork, since it has loaded all that is needed there (`cli.nursery`).
+forks = False
+
+
+def _loaded(path: Path) -> int:
+    from testbed.run.live import run
+
+    return run(path)

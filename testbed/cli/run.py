@@ -29,12 +29,19 @@ _PATIENCE_S = 5.0
 @click.option("--into", type=click.Path(path_type=Path), help="The run directory itself; no file may be in it.")
 @click.option("--seed", type=int, help="Another seed than the scenario's.")
 @click.option("--capture/--no-capture", default=True, show_default=True, help="Keep pcapng files of each box's sides.")
+@click.option(
+    "--plots/--no-plots",
+    "drawn",
+    default=True,
+    show_default=True,
+    help="Draw plots into the report, which takes a second.",
+)
 @click.option("--dashboard", is_flag=True, help="Serve the live page while the run lasts.")
 @live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
 def command(
-    scenario: str, out: Path, into: Path | None, seed: int | None, capture: bool, dashboard: bool, plugins: bool,
-    as_json: bool,
+    scenario: str, out: Path, into: Path | None, seed: int | None, capture: bool, drawn: bool, dashboard: bool,
+    plugins: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Play SCENARIO, a shipped name (`testbed list`) or a file.
 
@@ -47,7 +54,7 @@ def command(
         directory = RunDirectory.create(out, loaded.scenario, datetime.datetime.now())
     chosen_seed = loaded.seed if seed is None else seed
     job = {
-        "verb": "run", "scenario": scenario, "seed": seed, "json": as_json, "capture": capture,
+        "verb": "run", "scenario": scenario, "seed": seed, "json": as_json, "capture": capture, "plots": drawn,
         "plugins": plugins, "cwd": str(Path.cwd()), "command": f"testbed run {scenario} --seed {chosen_seed}",
     }  # fmt: skip
     if not as_json:

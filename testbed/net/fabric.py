@@ -26,7 +26,7 @@ _MAKERS = 4
 _OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
 
 
-def _mininet() -> tuple[Any, Any, Any]:
+def find_mininet() -> tuple[Any, Any, Any]:
     """Return Mininet's net, node and prompt classes; Debian's copy is found from inside a venv too."""
     try:
         if _DEBIAN_PACKAGES not in sys.path:
@@ -51,7 +51,7 @@ class Fabric:
         self._pids: dict[str, int] = {}
 
     def __enter__(self) -> Fabric:
-        net_class, node_class, self._prompt_class = _mininet()
+        net_class, node_class, self._prompt_class = find_mininet()
         self._net = net_class(controller=None, build=False, waitConnected=False)
         with ThreadPoolExecutor(_MAKERS) as pool:  # each waits for its shell's first prompt
             made = pool.map(lambda node: self._net.addHost(node.name, cls=node_class, ip=None), self.plan.nodes)

@@ -13,10 +13,11 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from testbed.errors import InputError, MachineError, Problem, UnfaithfulError
+from testbed.net import inside
 
 _PR_SET_PDEATHSIG = 1
 _SYSCTLS = (
@@ -33,11 +34,12 @@ def unshare_argv(rootless: bool) -> list[str]:
     return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def enter(argv: Sequence[str], *, run_dir: Path) -> int:
+def enter(argv: Sequence[str], *, run_dir: Path, loaded: Callable[[], int] | None = None) -> int:
     """Run a program as the first of a fresh sandbox with this terminal; return its exit status.
 
     Ctrl-C and SIGTERM reach the program; if this process is killed the sandbox dies with it. `MachineError` if the
-    kernel refuses the namespaces, `UnfaithfulError` if the sandbox was killed.
+    kernel refuses the namespaces, `UnfaithfulError` if the sandbox was killed. With `loaded` no program is started:
+    this one, which must have a single thread, forks and does that instead.
     """
     rootless = os.geteuid() != 0
     check_allowed(rootless)
@@ -46,9 +48,14 @@ def enter(argv: Sequence[str], *, run_dir: Path) -> int:
     def die_with_parent() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    command = [*unshare_argv(rootless), *argv]
-    process = subprocess.Popen(command, env=_environment(rootless), preexec_fn=die_with_parent)
-    _write_down(run_dir, process, rootless)
+    process: subprocess.Popen[bytes] | inside.Held
+    if loaded is None:
+        command = [*unshare_argv(rootless), *argv]
+        process = subprocess.Popen(command, env=_environment(rootless), preexec_fn=die_with_parent)
+    else:
+        os.environ.update(_environment(rootless))
+        process = inside.fork(loaded, rootless=rootless)
+    _write_down(run_dir, process.pid, rootless)
 
     def pass_on(number: int, frame: object) -> None:
         for child in _children(process.pid):
@@ -83,7 +90,7 @@ def start(argv: Sequence[str], *, run_dir: Path, log_path: Path) -> subprocess.P
             command, env=_environment(rootless), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             process_group=0,
         )  # fmt: skip
-    _write_down(run_dir, process, rootless)
+    _write_down(run_dir, process.pid, rootless)
     return process
 
 
@@ -93,8 +100,8 @@ def _environment(rootless: bool) -> dict[str, str]:
     return environment
 
 
-def _write_down(run_dir: Path, process: subprocess.Popen[bytes], rootless: bool) -> None:
-    (run_dir / "sandbox.json").write_text(json.dumps({"unshare": process.pid, "rootless": rootless}), encoding="utf-8")
+def _write_down(run_dir: Path, pid: int, rootless: bool) -> None:
+    (run_dir / "sandbox.json").write_text(json.dumps({"unshare": pid, "rootless": rootless}), encoding="utf-8")
 
 
 def check_allowed(rootless: bool) -> None:

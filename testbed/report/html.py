@@ -22,8 +22,11 @@ _SHOWN_EVENTS = 500
 _LARGEST_PICTURES_BYTES = 8 << 20
 
 
-def render(run: Run) -> str:
-    """Return the page of a run."""
+_UNDRAWN = "Nothing is drawn in this copy: `testbed report RUN --output DIR` does it."
+
+
+def render(run: Run, *, drawn: bool = True) -> str:
+    """Return the page of a run; without plots if it need not be drawn, which takes a second of a core."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("testbed.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -31,10 +34,10 @@ def render(run: Run) -> str:
     environment.filters["quantity"] = quantity
     environment.filters["fidelity_rows"] = fidelity_rows
     names = list(dict.fromkeys(run.apps.column("name")))
-    drawn, no_plots = _plots(run)
+    figures, no_plots = _plots(run) if drawn else ([], _UNDRAWN)
     return environment.get_template("report.html.j2").render(
         result=run.result, scenario=_scenario(run.path), names=sorted(names), cells=_cells(run, names), marks=_MARKS,
-        plots=drawn, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
+        plots=figures, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
         events=run.decisions[:_SHOWN_EVENTS], hidden=max(0, len(run.decisions) - _SHOWN_EVENTS), steps=run.steps,
         pictures=_pictures(run), files=_files(run.path), folder=run.path.name,
     )  # fmt: skip

@@ -71,9 +71,22 @@ def _shell(country: Country, job: Mapping[str, Any]) -> int:
     return 0
 
 
-def _say(error: TestbedError) -> int:
+def run(path: Path) -> int:
+    """Do the job described in a file, its errors told as the command line tells them; return the exit status."""
+    try:
+        return main(path)
+    except KeyboardInterrupt:
+        return 130
+    except TestbedError as error:
+        return _say(error, path)
+    except Exception:
+        traceback.print_exc()
+        return 4
+
+
+def _say(error: TestbedError, path: Path) -> int:
     """Print an error as the command line does; return its exit status."""
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = json.loads(path.read_text(encoding="utf-8"))
     if job.get("json"):
         print(json.dumps(as_data(error)))
     else:
@@ -82,12 +95,4 @@ def _say(error: TestbedError) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(Path(sys.argv[1])))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except TestbedError as error:
-        sys.exit(_say(error))
-    except Exception:
-        traceback.print_exc()
-        sys.exit(4)
+    sys.exit(run(Path(sys.argv[1])))

@@ -206,10 +206,11 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     started = datetime.datetime.now(datetime.UTC)
     midnight = started.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:
-        player = Player(country, scenario)
-        for serve in serve_specs([app for app in scenario.apps if app.name not in player.skipped], country.ca):
+        for serve in serve_specs(scenario.apps, country.ca):
             country.serve(serve.name, serve.node, serve.config)
-        plots.prepare()  # so that a Ctrl-C need not wait for it
+        player = Player(country, scenario)
+        if job.get("plots", True):
+            plots.prepare()  # so that a Ctrl-C need not wait for it
         country.restart_clock()
         player.play()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -244,7 +245,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
             "decisions": record.count_decisions(decisions),
             "stats": stats, "fidelity": judged,
         }  # fmt: skip
-        record.write_result(directory, result)
+        record.write_result(directory, result, drawn=job.get("plots", True))
     return exit_status
 
 

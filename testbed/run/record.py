@@ -41,12 +41,12 @@ def count_decisions(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"total": by_rule.total(), "by_rule": dict(sorted(by_rule.items()))}
 
 
-def write_result(directory: RunDirectory, result: Mapping[str, Any]) -> None:
+def write_result(directory: RunDirectory, result: Mapping[str, Any], *, drawn: bool = True) -> None:
     """Write the three forms of the result, `result.json` last: its presence says that the run is complete."""
     (directory.path / "junit.xml").write_text(junit.render(result), encoding="utf-8")
     directory.write_json(directory.fidelity, result["fidelity"])
     try:
-        page = html.render(tables.from_directory(directory, result))
+        page = html.render(tables.from_directory(directory, result), drawn=drawn)
         (directory.path / "report.html").write_text(page, encoding="utf-8")
     finally:  # whatever is wrong with the page, the run was made
         directory.write_json(directory.result, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -88,6 +89,27 @@ def naming(folder: Path) -> list[str]:
     return found
 
 
+def family(pid: int) -> set[tuple[int, str]]:
+    """Return a process's descendants, each with the time it was started, by which a number used again is told apart."""
+    found = {(pid, _start(pid))}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            found |= family(int(child))
+    return found
+
+
+def _start(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def survivors(processes: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    found = set()
+    for pid, start in processes:
+        with contextlib.suppress(OSError):
+            found |= {(pid, start)} if _start(pid) == start else set()
+    return found
+
+
 def outcomes(result: dict[str, Any]) -> dict[str, tuple[str, bool | None]]:
     return {cell["cell"]: (cell["outcome"], cell["holds"]) for cell in result["cells"]}
 
@@ -111,11 +133,19 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_nothing(home: Path) -> N
     out = home / "runs" / "endless"
     wait_for("outcome", (out / "cells" / "short+1" / "outcome.json").exists)
     wait_for("long run", (out / "cells" / "long+1" / "run" / "control" / "run.sock").exists)
+    everybody = family(process.pid)
+    assert len(everybody) > 20, "a country of processes"
     os.kill(process.pid, signal.SIGINT)
     text, _ = process.communicate(timeout=_DEADLINE_S)
     assert process.returncode == 130
+    assert survivors(everybody) == set()
     assert outcomes(json.loads(text)) == {"short+1": ("passed", True), "long+1": ("missing", None)}
-    assert naming(out) == []
+    killed = started(home, "endless.yaml", "--only", "long*", "--out", "again")
+    wait_for("long run", (home / "again" / "cells" / "long+1" / "run" / "control" / "run.sock").exists)
+    everybody = family(killed.pid)
+    killed.kill()
+    killed.communicate()
+    wait_for("end of all it had started", lambda: not survivors(everybody))
 
 
 @pytest.fixture
