@@ -10,7 +10,7 @@ from typing import Any
 #: what a tool has under a policy, best first; `invalid` proves nothing and stands outside
 VERDICTS = ("passes", "unstable", "blocked", "broken")
 #: what a rule does to a flow's later packets: the one that draws it passes, and the later ones leave no note
-_LATER = frozenset({"throttled", "frozen later", "impaired"})
+_LATER = frozenset({"throttled", "frozen later", "impaired", "intercepted"})
 _STEADY, _MUCH_FEWER, _MUCH_SLOWER, _BIT_S, _MUCH_LESS = 0.8, 0.2, 1.5, 0.5, 0.6
 Attempt = Mapping[str, Any]
 
