@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -220,13 +221,19 @@ async def _visit(window: Window, url: str, until: float) -> Shown:
     except TimeoutError:
         error = "" if _response(window) else WAITING
     except FirefoxError as refused:
-        error = refused.said.rpartition(" ")[2]
+        error = code_in(refused.said)
         if not error:
             raise
     wait_s = time.monotonic() - begun
     seen = {} if error == WAITING else await _seen(window)
     received = sum(said["response"].get("bytesReceived", 0) for said in _responses(window))
     return Shown((error and seen.get("code")) or error, seen, {} if error else _response(window), received, wait_s)
+
+
+def code_in(said: str) -> str:
+    """Return the code in what BiDi says of an error, the last one: its own, or NSS's in brackets behind a sentence."""
+    codes = re.findall(r"[A-Z]+_[A-Z_]+", said)
+    return codes[-1] if codes else said.rpartition(" ")[2]
 
 
 async def _seen(window: Window) -> Mapping[str, Any]:

@@ -33,6 +33,19 @@ def test_versions_addresses_and_proxies() -> None:
     assert "network.proxy.socks" not in http
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("Error: NS_ERROR_NET_RESET", "NS_ERROR_NET_RESET"),
+        ("Error: The certificate is not trusted. (SEC_ERROR_UNKNOWN_ISSUER)", "SEC_ERROR_UNKNOWN_ISSUER"),
+        ("Error: deniedPortAccess", "deniedPortAccess"),
+        ("", ""),
+    ],
+)
+def test_the_code_of_an_error_is_found(said: str, code: str) -> None:
+    assert firefox.code_in(said) == code
+
+
 def test_the_profile_trusts_whom_the_host_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = tmp_path / "home" / ".pki" / "nssdb"
     database.mkdir(parents=True)
