@@ -13,6 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+import testbed
+from testbed.errors import InputError
+from testbed.proc import CommandError
 from tests.live.test_kill import _descendants, _namespaces, _processes
 
 pytestmark = pytest.mark.live
@@ -49,6 +52,43 @@ def test_the_examples_suite_passes_under_xdist_and_its_junit_says_what_was_seen(
     through = properties(junit, "test_shadowsocks_gets_through[tm-2022]")
     assert "testbed.failure" not in through
     assert "HTTP status 200" in through["testbed.page"]
+
+
+def test_censor_link_and_tools_change_in_the_middle_and_all_is_as_before_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "link.yaml").write_text("rate: 5 Mbit/s\nrtt: 20 ms\n")
+    site, big = "https://twitter.com/", "https://www.example.org/bytes/30000"
+    with testbed.censored_net(link=tmp_path / "link.yaml", folder=tmp_path / "run") as net:
+        web = net.address("web")
+        with net.behind("tm-2022"):
+            assert net.fetch(site).blocking == "dns"
+            blocked = net.fetch(site, address=web)
+            assert (blocked.failure, "tls-sni" in blocked.why) == ("connection_reset", True)
+            net.set_rule("tls-sni", False)
+            assert net.fetch(site, address=web).ok
+            net.set_link({"rate": "0.2 Mbit/s"})
+            slow = net.fetch(big, timeout_s=30)
+            assert slow.ok, slow
+            assert slow.total_s > 30000 * 8 / 200e3 * 0.9
+            with net.tool("pproxy-http") as tool:
+                assert net.fetch("https://www.example.org/headers", through=tool).via == net.address("tools")
+            bad = tmp_path / "bad.yaml"
+            bad.write_text("recipe: bad\ntitle: Bad\nclient: [{name: c, argv: [sh, -c, 'echo no; exit 4']}]\nuse: {}\n")
+            with pytest.raises(CommandError, match="c ended with status 4: no"), net.tool(bad):
+                pass
+        assert net.fetch(site).ok  # what the resolver learned from the censor is forgotten
+        with pytest.raises(InputError, match="no such policy; did you mean `tm-2022`"):
+            net.set_policy("tm-2202")
+        with pytest.raises(InputError, match="no such program"):
+            net.run("no-such-program")
+        with pytest.raises(CommandError, match=r"bad key\nsh-\d+ ended before saying"):
+            net.start("sh", "-c", "echo bad key; exit 4", says="up")
+        assert net.run("sleep", "60", timeout_s=0.2).timed_out
+        assert net.run("cat", input="hello").stdout == "hello"
+        assert (net.run("sh", "-c", "kill -9 $$").status, net.run("pwd", cwd=tmp_path).stdout) == (137, f"{tmp_path}\n")
+        net.prove()
+    assert net.fidelity is not None
+    assert net.fidelity["faithful"], net.fidelity
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 BROKEN = """

@@ -233,3 +233,22 @@ def test_kept_runs_have_a_directory_each_and_are_named(pytester: pytest.Pytester
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([f"{pytester.path}/runs/main-*"])
     assert net.started[0]["keep"].is_dir()
+
+
+def test_under_xdist_each_worker_has_nets_of_its_own_and_all_are_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+    pytester.makeconftest(
+        "import testbed.session\nfrom tests.session.test_plugin import Pretended\n"
+        "testbed.session.CensoredNet = Pretended\n"
+    )
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.parametrize('number', range(8))\n@pytest.mark.behind('tm-2022')\n"
+        "def test_it(censored_net, number): assert censored_net.policy == 'tm-2022'\n"
+    )
+    result = pytester.runpytest_subprocess("-n", "2", "--testbed-keep", "runs", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=8)
+    kept = sorted(path.name for path in (pytester.path / "runs").iterdir())
+    assert [name.partition("-")[0] for name in kept] == ["gw0", "gw1"]
+    result.stdout.fnmatch_lines([f"{pytester.path}/runs/{name}" for name in kept])
