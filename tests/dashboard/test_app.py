@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +130,17 @@ def test_a_bursty_link_can_be_cut_too(client: TestClient, fake: FakeRun) -> None
 def test_the_timeline_is_held_pushed_and_stopped(client: TestClient, fake: FakeRun) -> None:
     client.post("/api/do/timeline", json={"do": "hold"})
     client.post("/api/do/timeline", json={"do": "next"})
-    deadline = time.monotonic() + 3
-    while fake.policy != "tm-2023-08" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert fake.policy == "tm-2023-08"
+    assert _comes(lambda: fake.policy == "tm-2023-08")
     assert client.post("/api/stop", json={}).status_code == 200
-    assert fake.directory.result.exists() or fake.stopped
+    assert _comes(lambda: fake.stopped)
+
+
+def _comes(state: Callable[[], bool]) -> bool:
+    """Wait for a state, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not state() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return state()
 
 
 @pytest.mark.parametrize(
