@@ -1,8 +1,8 @@
 """How many runs go side by side: as many as the machine carries faithfully, found out while they run. Pure.
 
 What disturbs a run is that its processes are woken late. So lateness is what is watched, by a clock that sleeps and
-sees how much too long (`lag`): a new run is started only while lag is small, one start-up a core at a time, since
-coming up is what costs a run most. Each core's worth of starts is thus a question to the machine, and lag its answer.
+sees how much too long (`lag`): a new run is started only while lag is small, and two start-ups a core at a time,
+since coming up is what costs a run most. Each handful of starts is a question to the machine, and lag its answer.
 
 A run that load has spoilt halves the number allowed, as a lost packet does TCP's window; each run that ends well then
 allows one more. Such a run is repeated alone when all others are done; what is invalid alone stays invalid.
@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 OFTEN_LATE_S, EVER_LATE_S = 0.003, 0.025
 #: A run is disturbed if more of its wakings than this share were later than a box may be (`run.gate`).
 DISTURBED_S, DISTURBED_SHARE, FEW = 0.050, 0.01, 3
+#: A start-up computes half of its time and waits for others' answers in the rest.
+STARTS_A_CORE = 2
 _WINDOW_S = 1.0
 _OFTEN = 0.95
 
@@ -55,7 +57,7 @@ class Pace:
         """Say whether another run may start beside those that run, of which some are still coming up."""
         if running == 0:
             return True  # whatever else the machine does, one run at a time is the least it can be asked
-        if running >= self.limit or starting >= load.cores or load.free_bytes < load.spare_bytes:
+        if running >= self.limit or starting >= STARTS_A_CORE * load.cores or load.free_bytes < load.spare_bytes:
             return False
         return self.is_calm()
 

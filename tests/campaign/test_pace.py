@@ -21,10 +21,10 @@ def test_the_first_run_starts_whatever_the_machine_does() -> None:
     assert paced([0.5] * 100).may_start(0, 0, Load(2, 0, 1 << 30))
 
 
-def test_a_calm_machine_takes_one_start_a_core_at_a_time() -> None:
+def test_a_calm_machine_takes_two_starts_a_core_at_a_time() -> None:
     pace = paced([0.0002] * 100)
-    assert pace.may_start(1, 1, PLENTY)
-    assert not pace.may_start(2, 2, PLENTY)
+    assert pace.may_start(3, 3, PLENTY)
+    assert not pace.may_start(4, 4, PLENTY)
     assert pace.may_start(40, 0, PLENTY)
 
 
