@@ -59,11 +59,13 @@ def command(
         return 0
     folder = Folder((out if out is not None else Path("runs") / matrix.matrix).resolve())
     wanted = conduct.Wanted(jobs or 0, fresh, no_run, scheduler, plugins)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a script starts what it puts into the background with that one ignored
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         found = conduct.conduct(matrix, cells, folder, wanted)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:
@@ -74,7 +76,7 @@ def command(
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let a CI's cancel button do what Ctrl-C does."""
+    """Let a CI's cancel button do what Ctrl-C does, and Ctrl-C do it always."""
     raise KeyboardInterrupt
 
 

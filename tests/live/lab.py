@@ -55,8 +55,8 @@ class Curl(Program):
         }  # fmt: skip
 
 
-def curl(url: str, *more: str, address: str = ANY, seconds: float = 1.5, node: str = "client1") -> Curl:
-    """Fetch a URL from an address within a time."""
+def curl(url: str, *more: str, address: str = ANY, seconds: float = 1.75, node: str = "client1") -> Curl:
+    """Fetch a URL from an address within a time; the default ends well after a retransmission (1.65 s)."""
     scheme, _, rest = url.partition("://")
     host, _, port = rest.partition("/")[0].partition(":")
     where = f"{host}:{port or (443 if scheme == 'https' else 80)}:{address}"

@@ -29,6 +29,9 @@ from tests.live.lab import SEED
 
 Told = Counter[tuple[str, ...]]
 _KERNEL = "dropped by the kernel"
+_SETTLING_S = 0.1
+"""Around a change of policy, which comes in a moment without traffic: what a client that has given up sends once more
+may have waited for a box that was busy with the change, or met the kernel's rules of before."""
 _NETWORKS = [ipaddress.ip_network(prefix) for prefix in INSIDE]
 
 
@@ -68,10 +71,21 @@ def compare(folder: Path, policies: Sequence[str], box: str = "gateway") -> tupl
     assert len(changes) == len(policies), "each change of policy was told"
     loaded = {name: load_policy(name, GROUPS) for name in ("open", *policies)}
     steps = list(zip(changes, policies, strict=True))
-    return _live(events, policies), _replayed(list(incoming(folder, box)), steps, loaded)
+    settled = _Settled(changes)
+    return _live(events, policies, settled), _replayed(list(incoming(folder, box)), steps, loaded, settled)
 
 
-def _live(events: Sequence[dict[str, Any]], policies: Sequence[str]) -> dict[str, Told]:
+class _Settled:
+    """Whether a moment is away from every change of policy."""
+
+    def __init__(self, changes: Sequence[float]) -> None:
+        self._changes = changes
+
+    def __call__(self, moment: float) -> bool:
+        return all(abs(moment - change) > _SETTLING_S for change in self._changes)
+
+
+def _live(events: Sequence[dict[str, Any]], policies: Sequence[str], settled: _Settled) -> dict[str, Told]:
     told: dict[str, Told] = {"open": Counter()}
     waiting, now = list(policies), "open"
     for event in events:
@@ -80,7 +94,9 @@ def _live(events: Sequence[dict[str, Any]], policies: Sequence[str]) -> dict[str
             told.setdefault(now, Counter())
         elif event["reason"] == _KERNEL:
             told[now][event["rule"], _KERNEL] += event["evidence"]["packets"]
-        elif event["trigger"]["hash"]:  # else it tells of a whole connection that was opened, which no replay can
+        elif event["trigger"]["hash"] and settled(
+            event["now"]
+        ):  # no hash: a whole connection that was opened, as no replay can
             told[now][_key(event, event["trigger"]["hash"], event["verdict"], event["injections"])] += 1
     return told
 
@@ -92,7 +108,7 @@ def _key(note: dict[str, Any], packet: str, verdict: str, injections: int) -> tu
 
 
 def _replayed(
-    frames: Sequence[Frame], changes: Sequence[tuple[float, str]], loaded: dict[str, Policy]
+    frames: Sequence[Frame], changes: Sequence[tuple[float, str]], loaded: dict[str, Policy], settled: _Settled
 ) -> dict[str, Told]:
     """Replay the frames with one engine that takes each policy when the box took it."""
     engine = Engine(loaded["open"], seed=SEED)
@@ -104,14 +120,14 @@ def _replayed(
         while at < len(frames) and frames[at].timestamp < until:
             part.append(frames[at])
             at += 1
-        told.setdefault(now, Counter()).update(_judged(engine, part))
+        told.setdefault(now, Counter()).update(_judged(engine, part, settled))
         if number < len(changes):
             engine.replace_policy(loaded[changes[number][1]], until)
             now = Path(changes[number][1]).stem
     return told
 
 
-def _judged(engine: Engine, frames: Sequence[Frame]) -> Told:
+def _judged(engine: Engine, frames: Sequence[Frame], settled: _Settled) -> Told:
     capture = io.BytesIO()
     writer = pcap.PcapngWriter(capture, linktype=1)
     for frame in frames:
@@ -125,7 +141,7 @@ def _judged(engine: Engine, frames: Sequence[Frame]) -> Told:
         for note in judged.decision.notes:
             if note.rule in by_kernel:
                 told[note.rule, _KERNEL] += 1
-            else:
+            elif settled(frames[judged.frame - 1].timestamp):
                 decision = judged.decision
                 told[_key(note.as_json(), packet_key(packet), decision.verdict.value, len(decision.injections))] += 1
     return told
