@@ -94,9 +94,7 @@ def _live(events: Sequence[dict[str, Any]], policies: Sequence[str], settled: _S
             told.setdefault(now, Counter())
         elif event["reason"] == _KERNEL:
             told[now][event["rule"], _KERNEL] += event["evidence"]["packets"]
-        elif event["trigger"]["hash"] and settled(
-            event["now"]
-        ):  # no hash: a whole connection that was opened, as no replay can
+        elif event["trigger"]["hash"] and settled(event["now"]):  # no hash: it tells of a connection opened
             told[now][_key(event, event["trigger"]["hash"], event["verdict"], event["injections"])] += 1
     return told
 

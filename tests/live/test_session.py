@@ -72,9 +72,8 @@ def test_censor_link_and_tools_change_in_the_middle_and_all_is_as_before_afterwa
             with net.tool("pproxy-http") as tool:
                 assert net.fetch("https://www.example.org/headers", through=tool).via == net.address("tools")
             bad = tmp_path / "bad.yaml"
-            bad.write_text(
-                "recipe: bad\ntitle: Bad\nclient: [{name: c, argv: [sh, -c, 'echo no; exit 4'], ready: {listens: tcp/9}}]\nuse: {}\n"
-            )
+            client = "{name: c, argv: [sh, -c, 'echo no; exit 4'], ready: {listens: tcp/9}}"
+            bad.write_text(f"recipe: bad\ntitle: Bad\nclient: [{client}]\nuse: {{}}\n")
             with pytest.raises(CommandError, match="c ended with status 4: no"), net.tool(bad):
                 pass
         assert net.fetch(site).ok  # what the resolver learned from the censor is forgotten
