@@ -14,6 +14,7 @@ import struct
 
 from testbed.errors import MachineError
 from testbed.middlebox import counters
+from testbed.middlebox.netlink import attribute
 from testbed.middlebox.queued import Queued as Queued
 from testbed.middlebox.queued import Reader
 
@@ -41,11 +42,11 @@ class Queue:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
                 break
-        self._configure(_attribute(_CFG_CMD, struct.pack("!BBH", _BIND, 0, 0)))
-        self._configure(_attribute(_CFG_PARAMS, struct.pack("!IB", 0xFFFF, _COPY_PACKET)))
-        self._configure(_attribute(_CFG_MAXLEN, struct.pack("!I", longest)))
+        self._configure(attribute(_CFG_CMD, struct.pack("!BBH", _BIND, 0, 0)))
+        self._configure(attribute(_CFG_PARAMS, struct.pack("!IB", 0xFFFF, _COPY_PACKET)))
+        self._configure(attribute(_CFG_MAXLEN, struct.pack("!I", longest)))
         # without the GSO flag the kernel splits super-packets first, so that the censor sees what the wire would carry
-        self._configure(_attribute(_CFG_MASK, struct.pack("!I", _GSO)) + _attribute(_CFG_FLAGS, struct.pack("!I", 0)))
+        self._configure(attribute(_CFG_MASK, struct.pack("!I", _GSO)) + attribute(_CFG_FLAGS, struct.pack("!I", 0)))
         self._socket.setblocking(False)
         # while any socket wants to know, the kernel notes when each packet came: from that we know how late we are
         self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -98,11 +99,11 @@ class Queue:
         if not mark and raw is None:
             self._verdicts.append(self._accepting + _NUMBER.pack(packet_id))
             return
-        attributes = _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_ACCEPT, packet_id))
+        attributes = attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_ACCEPT, packet_id))
         if mark:
-            attributes += _attribute(_ATTR_MARK, _NUMBER.pack(mark))
+            attributes += attribute(_ATTR_MARK, _NUMBER.pack(mark))
         if raw is not None:
-            attributes += _attribute(_ATTR_PAYLOAD, raw)
+            attributes += attribute(_ATTR_PAYLOAD, raw)
         self._verdicts.append(self._message(_VERDICT, attributes))
 
     def drop(self, packet_id: int) -> None:
@@ -111,7 +112,7 @@ class Queue:
 
     def _all_but_id(self, verdict: int) -> bytes:
         """Return a verdict's message up to the packet's id, which is its end."""
-        return self._message(_VERDICT, _attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(verdict, 0)))[:-4]
+        return self._message(_VERDICT, attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(verdict, 0)))[:-4]
 
     def flush(self) -> None:
         """Hand the verdicts to the kernel, all in one call."""
@@ -123,7 +124,3 @@ class Queue:
         """Unbind; the kernel drops what still waits."""
         self._socket.close()
         self._stamping.close()
-
-
-def _attribute(kind: int, content: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
