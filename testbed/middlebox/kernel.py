@@ -1,16 +1,21 @@
 """The kernel's part of a box: which forwarded packets go to the queue, and which ones it decides alone.
 
-    forward, before the queue                        the queue                    forward, behind the queue
-    fragment ─────────────────────────────────────▶  the engine says:             mark PASSED: the flow joins `passed`
-    flow in `passed`: past the queue                   PASS, mark PASSED            mark DROPPED: it joins `dropped`,
-    address or port rule: counted, dropped             DROP, mark DROPPED              and the packet ends here
-    flow in `dropped`: counted, dropped
-    SYN: its flow leaves the sets ────────────────▶
-    everything else, mark QUEUE ──────────────────▶
+    forward                                          the queue, whose verdict is NF_ACCEPT, NF_DROP or,
+    fragment ────────────────────────────────────▶   to teach the kernel its flow, NF_REPEAT with a mark:
+    flow in `passed`: on its way                     back to the head of `forward`
+    marked by the queue ────────────────┐
+    address or port rule: counted, dropped           │
+    flow in `dropped`: counted, dropped              ├▶ mark PASSED: the flow joins `passed`
+    SYN: its flow leaves the sets ───────────────▶   └▶ mark DROPPED: it joins `dropped`, and the packet ends here
+    everything else ─────────────────────────────▶
 
 There is no conntrack in a box: it would join fragments before the censor sees them. A decided flow is an element of a
 set, keyed by its inner and outer end, that the kernel itself adds from the mark of the verdict. It leaves the set when
 it was idle for as long as the engine remembers a flow, or when a SYN without ACK asks for a new one.
+
+All of that is one hook, for a hook costs a passed packet as much as half of these rules. Only iptables can say NFQUEUE
+on every kernel (nft's own `queue` is missing from some), so it makes the chain `ask`, in the table of its five that is
+used least, and the rest is put beside it.
 
 Rules that need nothing but addresses and ports (`Policy.kernel_sets`) become sets with a counter each. A port rule is
 about the contacted host's port, and the kernel must take the packet that it sees first for the contacting one, as the
@@ -33,13 +38,17 @@ from testbed.dpi.policy import KernelSet
 from testbed.errors import MachineError
 
 QUEUE = 0
-TABLE = "testbed"
+TABLE = "security"
 PASSED, DROPPED = "passed", "dropped"
 """The names of the counters of packets that the kernel decided because their flow was decided before."""
-_PASS, _DROP, _QUEUE = 0x10000, 0x20000, 0x40000
+_PASS, _DROP = 0x10000, 0x20000
 _MOST_FLOWS = 1_000_000
 _LONG_BYTES = 512
 _KNOWN = "known"
+_ASK = "ask"
+_ASKING = f"*{TABLE}\n:{_ASK} - [0:0]\n-A {_ASK} -j NFQUEUE --queue-num {QUEUE}\nCOMMIT\n"
+_FLOWS = PASSED, DROPPED, _KNOWN
+_CHAINS = tuple(f"{chain}_{way}" for chain in ("undecided", "passed", "learn", "cross") for way in ("in", "out"))
 
 
 class _Family(NamedTuple):
@@ -76,36 +85,23 @@ class Marks:
         return _DROP | self.generation
 
 
-def queue_rules() -> str:
-    """Return the rules that queue, for `iptables-restore`: nft's own `queue` is missing from some kernels."""
-    return "\n".join(
-        [
-            "*mangle",
-            ":FORWARD ACCEPT [0:0]",
-            f"-A FORWARD -m mark --mark {_QUEUE:#x} -j NFQUEUE --queue-num {QUEUE}",
-            "COMMIT",
-            "",
-        ]
-    )
-
-
-def start_queueing(*, ipv6: bool) -> None:
-    """Send every forwarded packet that `install`'s rules left undecided to the queue."""
-    for program in ("iptables-restore", *(["ip6tables-restore"] if ipv6 else [])):
-        proc.run([program, "-w", "5"], input=queue_rules())
-
-
 class Rules:
-    """The rules of one box: `replace` puts those of a policy in place of those before, all decided flows forgotten."""
+    """The rules of one box: `replace` puts those of a policy in place of those before, all decided flows forgotten.
+
+    From the first ones on, every forwarded packet that they leave undecided waits in the queue.
+    """
 
     def __init__(self, inside: str, *, ipv6: bool) -> None:
         self._inside, self._ipv6 = inside, ipv6
         self._before: Sequence[KernelSet] | None = None
 
     def replace(self, marks: Marks, sets: Sequence[KernelSet]) -> None:
-        """Change the rules in one step; `MachineError` if this kernel's nftables lacks something."""
+        """Change the rules in one step; `MachineError` if this kernel lacks something that they need."""
         text = ruleset(marks, sets, self._inside, ipv6=self._ipv6, before=self._before)
         try:
+            if self._before is None:
+                for program in ("iptables-nft-restore", *(["ip6tables-nft-restore"] if self._ipv6 else [])):
+                    proc.run([program, "--noflush", "-w", "5"], input=_ASKING)
             proc.run(["nft", "-f", "-"], input=text, timeout_s=30)
         except proc.CommandError as error:
             mend = "`testbed doctor` tries what it needs"
@@ -134,28 +130,27 @@ def _table(
 ) -> str:
     """Return one family's table.
 
-    The two chains at the hooks are never deleted: when any hook of a namespace goes, the kernel throws away every
-    packet that waits in a queue (`nf_queue_nf_hook_drop`).
+    The chain at the hook is never deleted: when any hook of a namespace goes, the kernel throws away every packet that
+    waits in a queue (`nf_queue_nf_hook_drop`).
     """
     name = f"{_FAMILIES[version].family} {TABLE}"
     ways = _Way(version, from_inside=True), _Way(version, from_inside=False)
     parts = [
-        *(_flow_set(flows, version) for flows in (PASSED, DROPPED, _KNOWN)),
+        *(_flow_set(flows, version) for flows in _FLOWS),
         *(text for index, item in enumerate(sets) for text in _prefix_set(index, item, version)),
-        *(f"counter {counter} {{ }}" for counter in (PASSED, DROPPED, *map(counter_name, range(len(sets))))),
+        *(f"counter {counter} {{ }}" for counter in _counters(sets)),
+        *(_block(f"chain undecided_{way.name}", [f"meta mark != 0 goto learn_{way.name}", f"goto {_ASK}"])
+          for way in ways),
         *(_block(f"chain passed_{way.name}", _passed(way)) for way in ways),
-        *(_block(f"chain cross_{way.name}", _crossing(way, sets)) for way in ways),
         *(_block(f"chain learn_{way.name}", _learning(way, marks)) for way in ways),
-        # marking is dear (a fifth of a microsecond), so the undecided are marked, who go to Python anyway
-        _block("chain forward", [f'iif "{inside}" jump cross_in', f'iif != "{inside}" jump cross_out',
-                                 f"meta mark set {_QUEUE:#x}"]),
-        _block("chain learn", ["meta mark 0 accept", f'oif "{inside}" goto learn_out', "goto learn_in"]),
+        *(_block(f"chain cross_{way.name}", _crossing(way, sets)) for way in ways),
+        _block("chain forward", [f'iif "{inside}" goto cross_in', "goto cross_out"]),
     ]  # fmt: skip
     lines = [
         f"add table {name}",
-        f"add chain {name} forward {{ type filter hook forward priority -160; policy accept; }}",  # before the queue
-        f"add chain {name} learn {{ type filter hook forward priority -140; policy accept; }}",  # behind the queue
-        f"flush table {name}",
+        f"add chain {name} forward {{ type filter hook forward priority -160; policy accept; }}",
+        *(f"add chain {name} {chain}" for chain in _CHAINS),
+        *(f"flush chain {name} {chain}" for chain in ("forward", *_CHAINS)),
         *(f"delete {kind} {name} {thing}" for kind, thing in ([] if before is None else _contents(version, before))),
         _block(f"table {name}", parts),
     ]
@@ -163,11 +158,15 @@ def _table(
 
 
 def _contents(version: int, sets: Sequence[KernelSet]) -> Iterator[tuple[str, str]]:
-    """Yield what `_table` makes besides the hooks, in the order in which it can be deleted once the rules are gone."""
-    yield from (("chain", f"{chain}_{way}") for chain in ("passed", "cross", "learn") for way in ("in", "out"))
-    yield from (("set", flows) for flows in (PASSED, DROPPED, _KNOWN))
+    """Yield what the chains of a table with these sets name, to be deleted once their rules are gone."""
+    yield from (("set", flows) for flows in _FLOWS)
     yield from (("set", f"prefixes{n}") for n, item in enumerate(sets) if _of_version(item.prefixes, version))
-    yield from (("counter", name) for name in (PASSED, DROPPED, *map(counter_name, range(len(sets)))))
+    yield from (("counter", name) for name in _counters(sets))
+
+
+def _counters(sets: Sequence[KernelSet]) -> Iterator[str]:
+    yield from (PASSED, DROPPED)
+    yield from map(counter_name, range(len(sets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +190,15 @@ class _Way:
 
 
 def _crossing(way: _Way, sets: Sequence[KernelSet]) -> list[str]:
+    undecided = f"goto undecided_{way.name}"
     return [
-        _FAMILIES[way.version].fragment + " return",
+        f"{_FAMILIES[way.version].fragment} {undecided}",
         f"{way.key} @{PASSED} goto passed_{way.name}",
+        f"meta mark != 0 goto learn_{way.name}",
         *(rule for index, item in enumerate(sets) for rule in _address_rules(index, item, way)),
-        f"tcp flags & (syn | ack) == syn delete @{DROPPED} {{ {way.key} }} return",
+        f"tcp flags & (syn | ack) == syn delete @{DROPPED} {{ {way.key} }} {undecided}",
         f"{way.key} @{DROPPED} update @{DROPPED} {{ {way.key} }} counter name {DROPPED} drop",
+        undecided,
     ]
 
 
@@ -208,9 +210,10 @@ def _passed(way: _Way) -> list[str]:
     kept, burst = "meta l4proto udp ", []
     if way.from_inside:
         kept, burst = "", [f"meta l4proto tcp @th,104,8 0x10 {family} length > {_LONG_BYTES} {accept}"]
+    syn = "@th,104,8 & 0x12 == 0x02"  # without ACK; a datagram may look so
     return [
         *burst,
-        f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} return",  # SYN without ACK; a datagram may look so
+        f"{syn} delete @{PASSED} {{ {way.key} }} goto undecided_{way.name}",
         f"{kept}update @{PASSED} {{ {way.key} }}",
         accept,
     ]
@@ -222,6 +225,7 @@ def _learning(way: _Way, marks: Marks) -> list[str]:
         f"meta mark {marks.passed:#x} {flow} @{PASSED} {{ {way.key} }}",
         f"meta mark {marks.dropped:#x} {flow} @{DROPPED} {{ {way.key} }}",
         f"meta mark & {_DROP:#x} != 0 drop",
+        "accept",
     ]
 
 

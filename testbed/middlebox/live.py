@@ -95,7 +95,6 @@ class LiveBox:
         self._from_monotonic = config.epoch - config.t0
         self._running = True
         self._install()
-        kernel.start_queueing(ipv6=config.ipv6)
 
     def _install(self) -> None:
         self._marks = kernel.Marks(self._generation)

@@ -23,7 +23,7 @@ _VERDICT, _CONFIG = _SUBSYSTEM | 1, _SUBSYSTEM | 2
 _CFG_CMD, _CFG_PARAMS, _CFG_MAXLEN, _CFG_MASK, _CFG_FLAGS = 1, 2, 3, 4, 5
 _BIND, _COPY_PACKET = 1, 2
 _ATTR_VERDICT, _ATTR_MARK, _ATTR_PAYLOAD = 2, 3, 10
-_NF_DROP, _NF_ACCEPT = 0, 1
+_NF_DROP, _NF_ACCEPT, _NF_REPEAT = 0, 1, 4
 _ERROR, _REQUEST, _ACK = 2, 1, 4
 _SO_RCVBUFFORCE, _SO_TIMESTAMP = 33, 29
 _LONGEST_HEAD_BYTES = 4096
@@ -95,11 +95,15 @@ class Queue:
         return self._reader.read(data)
 
     def accept(self, packet_id: int, mark: int = 0, *, raw: bytes | None = None) -> None:
-        """Let a packet go on at the next `flush`, with a mark for the kernel's rules; `raw` replaces its IP bytes."""
+        """Let a packet go on at the next `flush`; `raw` replaces its IP bytes.
+
+        With a mark it goes back to the head of the chain that it came from, whose rules learn from the mark.
+        """
         if not mark and raw is None:
             self._verdicts.append(self._accepting + _NUMBER.pack(packet_id))
             return
-        attributes = attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(_NF_ACCEPT, packet_id))
+        verdict = _NF_REPEAT if mark else _NF_ACCEPT
+        attributes = attribute(_ATTR_VERDICT, _TWO_NUMBERS.pack(verdict, packet_id))
         if mark:
             attributes += attribute(_ATTR_MARK, _NUMBER.pack(mark))
         if raw is not None:

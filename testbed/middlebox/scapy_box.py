@@ -94,8 +94,8 @@ class Box:
         self.queue = nfqueue.Queue(kernel.QUEUE)
         self.raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self.control = control.serve(Path(config.control), self.answer)
-        kernel.Rules(config.inside_if, ipv6=False).replace(kernel.Marks(1), ())  # the kernel decides nothing alone
-        kernel.start_queueing(ipv6=False)  # IPv6 passes unseen
+        # the kernel decides nothing alone, and IPv6 passes unseen
+        kernel.Rules(config.inside_if, ipv6=False).replace(kernel.Marks(1), ())
 
     def run(self) -> None:
         while self.running:

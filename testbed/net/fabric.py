@@ -130,7 +130,7 @@ class Fabric:
         lines = [
             f"echo {forwards} >/proc/sys/net/ipv4/ip_forward",
             "for port in /proc/sys/net/ipv4/conf/*; do echo 0 >$port/rp_filter; echo 0 >$port/send_redirects; done",
-            "echo cubic 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control || true",
+            "for way in cubic reno; do echo $way 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control && break; done",
             "echo 0 0 2>/dev/null >/proc/sys/net/ipv4/ping_group_range || true",
         ]
         if self.plan.ipv6:
