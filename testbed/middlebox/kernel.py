@@ -36,14 +36,14 @@ from testbed import proc
 from testbed.dpi.flow import IDLE_S
 from testbed.dpi.policy import KernelSet
 from testbed.errors import MachineError
+from testbed.middlebox.shortcut import ShortCut
 
 QUEUE = 0
 TABLE = "security"
 PASSED, DROPPED = "passed", "dropped"
 """The names of the counters of packets that the kernel decided because their flow was decided before."""
-_PASS, _DROP = 0x10000, 0x20000
+_PASS, _DROP, _BULK = 0x10000, 0x20000, 0x40000
 _MOST_FLOWS = 1_000_000
-_LONG_BYTES = 512
 _KNOWN = "known"
 _ASK = "ask"
 _ASKING = f"*{TABLE}\n:{_ASK} - [0:0]\n-A {_ASK} -j NFQUEUE --queue-num {QUEUE}\nCOMMIT\n"
@@ -84,6 +84,11 @@ class Marks:
         """The mark of a flow whose packets the kernel may drop, this one included."""
         return _DROP | self.generation
 
+    @property
+    def bulk(self) -> int:
+        """The mark of a packet that keeps its flow among the passed, and so in `shortcut`'s set, too."""
+        return _BULK | self.generation
+
 
 class Rules:
     """The rules of one box: `replace` puts those of a policy in place of those before, all decided flows forgotten.
@@ -91,8 +96,8 @@ class Rules:
     From the first ones on, every forwarded packet that they leave undecided waits in the queue.
     """
 
-    def __init__(self, inside: str, *, ipv6: bool) -> None:
-        self._inside, self._ipv6 = inside, ipv6
+    def __init__(self, inside: str, *, ipv6: bool, short_cut: ShortCut | None = None) -> None:
+        self._inside, self._ipv6, self._short_cut = inside, ipv6, short_cut
         self._before: Sequence[KernelSet] | None = None
 
     def replace(self, marks: Marks, sets: Sequence[KernelSet]) -> None:
@@ -100,13 +105,23 @@ class Rules:
         text = ruleset(marks, sets, self._inside, ipv6=self._ipv6, before=self._before)
         try:
             if self._before is None:
-                for program in ("iptables-nft-restore", *(["ip6tables-nft-restore"] if self._ipv6 else [])):
-                    proc.run([program, "--noflush", "-w", "5"], input=_ASKING)
+                self._prepare()
+            if self._short_cut is not None:
+                text += self._short_cut.ruleset(TABLE, PASSED, marks.bulk, ipv6=self._ipv6)
             proc.run(["nft", "-f", "-"], input=text, timeout_s=30)
         except proc.CommandError as error:
             mend = "`testbed doctor` tries what it needs"
             raise MachineError(f"the kernel refuses the box's rules: {error}", mend) from None
         self._before = sets
+
+    def _prepare(self) -> None:
+        """Make the chain that queues, and find out whether this kernel can do the short cut; it is no must."""
+        for program in ("iptables-nft-restore", *(["ip6tables-nft-restore"] if self._ipv6 else [])):
+            proc.run([program, "--noflush", "-w", "5"], input=_ASKING)
+        if self._short_cut is not None:
+            trial = self._short_cut.ruleset(TABLE, PASSED, 0, ipv6=self._ipv6)
+            if proc.run(["nft", "--check", "-f", "-"], input=trial, check=False).status:
+                self._short_cut = None
 
 
 def counter_name(index: int) -> str:
@@ -141,7 +156,7 @@ def _table(
         *(f"counter {counter} {{ }}" for counter in _counters(sets)),
         *(_block(f"chain undecided_{way.name}", [f"meta mark != 0 goto learn_{way.name}", f"goto {_ASK}"])
           for way in ways),
-        *(_block(f"chain passed_{way.name}", _passed(way)) for way in ways),
+        *(_block(f"chain passed_{way.name}", _passed(way, marks)) for way in ways),
         *(_block(f"chain learn_{way.name}", _learning(way, marks)) for way in ways),
         *(_block(f"chain cross_{way.name}", _crossing(way, sets)) for way in ways),
         _block("chain forward", [f'iif "{inside}" goto cross_in', "goto cross_out"]),
@@ -202,20 +217,14 @@ def _crossing(way: _Way, sets: Sequence[KernelSet]) -> list[str]:
     ]
 
 
-def _passed(way: _Way) -> list[str]:
-    family = _FAMILIES[way.version].family
-    accept = f"counter name {PASSED} accept"
-    # every TCP flow hears from the inside, if only in acknowledgements: to be kept, it need not be touched twice, nor
-    # in mid-burst, where a long segment has ACK alone, since PSH ends each burst; and such a segment is no SYN
-    kept, burst = "meta l4proto udp ", []
-    if way.from_inside:
-        kept, burst = "", [f"meta l4proto tcp @th,104,8 0x10 {family} length > {_LONG_BYTES} {accept}"]
-    syn = "@th,104,8 & 0x12 == 0x02"  # without ACK; a datagram may look so
+def _passed(way: _Way, marks: Marks) -> list[str]:
+    # every TCP flow hears from the inside, if only in acknowledgements: to be kept, it need not be touched twice
+    kept, marked = ("", f"meta mark set {marks.bulk:#x} ") if way.from_inside else ("meta l4proto udp ", "")
     return [
-        *burst,
-        f"{syn} delete @{PASSED} {{ {way.key} }} goto undecided_{way.name}",
-        f"{kept}update @{PASSED} {{ {way.key} }}",
-        accept,
+        # SYN without ACK; a datagram may look so
+        f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} goto undecided_{way.name}",
+        f"{kept}update @{PASSED} {{ {way.key} }} {marked}".strip(),
+        f"counter name {PASSED} accept",
     ]
 
 

@@ -26,6 +26,7 @@ from testbed.errors import MachineError
 from testbed.middlebox import kernel, ledger, nfqueue, prober
 from testbed.middlebox.interceptor import Interceptor
 from testbed.middlebox.plugins import load_allowed
+from testbed.middlebox.shortcut import Port, ShortCut
 
 _BATCH = 32
 _LONGEST_WAIT_S = 0.5
@@ -55,6 +56,13 @@ class BoxConfig:
     """Run the code that the policy's plug-ins name."""
     authorities: str = ""
     """The folder of the censor's certificate authorities; default: beside the events."""
+    neighbours: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By interface, the addresses of all that can be reached by it without a router; unknown, nothing is cut short."""
+
+    def ports(self) -> ShortCut:
+        """Return the box's two ports, as the short cut has to know them."""
+        inside, outside = (Port.here(name, self.neighbours.get(name, ())) for name in (self.inside_if, self.outside_if))
+        return ShortCut(inside, outside)
 
 
 @dataclass(order=True, slots=True)
@@ -89,7 +97,7 @@ class LiveBox:
         self._order = 0
         self._worst_lag_s = 0.0
         self._late = 0
-        self._rules = kernel.Rules(config.inside_if, ipv6=config.ipv6)
+        self._rules = kernel.Rules(config.inside_if, ipv6=config.ipv6, short_cut=config.ports())
         self._ledger = ledger.Ledger(kernel.TABLE)
         self._tally_at = 0.0
         self._from_monotonic = config.epoch - config.t0

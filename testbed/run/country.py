@@ -157,6 +157,7 @@ class Country:
             "seed": self.spec.seed, "events": str(self.directory.box_events(box)),
             "control": str(self.directory.control(box)), "epoch": self.clock.epoch, "t0": self.clock.t0,
             "ipv6": self.spec.plan.ipv6, "plugins": self.spec.plugins, "authorities": str(self.directory.authorities),
+            "neighbours": self.spec.plan.neighbours(box),
         }  # fmt: skip
         policy = self.spec.policies[box]
         program = [sys.executable, policy] if policy.endswith(".py") else proc.module("testbed.middlebox.box")

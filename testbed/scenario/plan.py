@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_interface
 from typing import Any, Literal
 
 Kind = Literal["host", "router", "box", "link", "switch"]
@@ -70,6 +71,21 @@ class TopologyPlan:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    def neighbours(self, name: str) -> dict[str, list[str]]:
+        """Return, by a node's interfaces, the addresses of the others in its networks: all it reaches unrouted."""
+        found: dict[str, list[str]] = {}
+        others = [
+            ip_interface(address)
+            for node in self.nodes
+            if node.name != name
+            for interface in node.interfaces
+            for address in interface.addresses
+        ]
+        for interface in self.node(name).interfaces:
+            networks = [ip_interface(address).network for address in interface.addresses]
+            found[interface.name] = [str(other.ip) for other in others if any(other.ip in net for net in networks)]
+        return found
 
     def of_kind(self, kind: Kind) -> tuple[Node, ...]:
         """Return the nodes of one kind, in the plan's order."""

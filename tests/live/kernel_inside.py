@@ -19,6 +19,7 @@ from typing import Any
 from testbed.dpi.decision import Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import load_policy
+from tests.live.bulk_inside import bulk
 from tests.live.crossings import CROSSINGS, POLICY, Crossing
 from tests.live.line import CLIENT, SERVER, SERVER6, Line
 
@@ -276,6 +277,7 @@ def experiments(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             line.fabric.run("client", ["ping", "-c", "1", "-w", "5", address])
         wire = Wire(line)
         yield "decided", decided(line, wire, folder)
+        yield "bulk", bulk(line, wire, folder)
         yield "fragments", fragments(line, wire)
         yield "reloading", reloading(line, folder)
         yield "overload", overload(line)

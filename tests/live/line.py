@@ -83,7 +83,8 @@ class Line:
         config: Mapping[str, Any] = {
             "node": "gw", "inside_if": "gw-in", "outside_if": "gw-out", "policy": str(policy), "groups": {}, "seed": 1,
             "events": str(self.folder / f"{name}.events.jsonl"), "control": str(self.folder / f"{name}.sock"),
-            "epoch": time.time(), "t0": time.monotonic(), "ipv6": True, **more,
+            "epoch": time.time(), "t0": time.monotonic(), "ipv6": True,
+            "neighbours": PLAN.neighbours("gw"), **more,
         }  # fmt: skip
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps(config))

@@ -67,6 +67,34 @@ def test_a_decided_flow_stays_in_the_kernel_until_a_new_connection(seen: dict[st
     assert found["arrived"] == (100 if flow.startswith("passed") else 0)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_bulk_of_a_passed_flow_takes_the_short_cut(seen: dict[str, Any], version: int) -> None:
+    fates = seen["bulk"]
+    for what in ("out", "back", "decided again"):
+        fate = fates[f"{what}{version}"]
+        assert (fate["arrived"], fate["cut"], fate["kernel"], fate["engine"]) == (20, 20, 20, 0), (what, fate)
+        assert fate["lives"] == [63], "a router lowers it"
+    for what in ("short", "end of a burst"):
+        fate = fates[f"{what}{version}"]
+        assert (fate["arrived"], fate["cut"], fate["kernel"], fate["engine"]) == (20, 0, 20, 0), (what, fate)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_router_must_look_at_does_not_take_the_short_cut(seen: dict[str, Any], version: int) -> None:
+    fates = seen["bulk"]
+    exceeded, too_big = ([11, 0], [3, 4]) if version == 4 else ([3, 0], [2, 0])
+    last_hop, large = fates[f"last hop{version}"], fates[f"too big{version}"]
+    assert (last_hop["arrived"], last_hop["errors"]) == (0, [exceeded])
+    assert (large["arrived"], large["errors"]) == (0, [too_big])
+    for what in ("after a change of policy", "after a new SYN"):
+        fate = fates[f"{what}{version}"]
+        assert (fate["arrived"], fate["cut"]) == (2, 0), (what, fate)
+        assert fate["engine"], "it is asked again; of a flow that it remembers, once may be enough"
+    if version == 4:
+        assert (fates["fragment4"]["cut"], fates["fragment4"]["engine"]) == (0, 1)
+        assert (fates["options4"]["arrived"], fates["options4"]["cut"]) == (1, 0)
+
+
 def test_the_engine_sees_fragments_as_they_are(seen: dict[str, Any]) -> None:
     """Conntrack would have joined them; the flow itself was in the kernel's hands already."""
     found = seen["fragments"]
