@@ -3,8 +3,9 @@
 At 0.5 Mbit/s and 205 ms, all in one sandbox, the link changed while it runs: TCP goodput over 20 s (curl), idle RTT
 (ping), loss (ping both ways), and two downloads that share the link by tail drop and fairly. Then the highest rate that
 user space carries faithfully, which is where `backend: auto` hands over to the kernel, and the kernel at twice that.
+Where the kernel has netem, it carries the national link, too, and is held to the same bounds (it has no fair queue).
 
-`.venv/bin/python bench/link.py [--quick]`; exit 1 if a bound is broken.
+`.venv/bin/python bench/link.py [--quick] [--kernel]`; exit 1 if a bound is broken. `--kernel`: the kernel's part alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from testbed.clock import RunClock
 from testbed.link.fidelity import Departure
 from testbed.link.spec import USER_LIMIT_BPS, LinkSpec
 from testbed.net import sandbox
+from testbed.net.probes import PROBES, examine
 from testbed.run import faithful
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory
@@ -31,6 +33,7 @@ from testbed.run.resolve import country_spec, default_scenario
 
 _PAYLOAD_SHARE = 1448 / 1500  # TCP with timestamps
 _WORLD = "198.18.0.80"
+_NATIONAL = {"rate": "0.5 Mbit/s", "rtt": "205 ms"}
 _RATES = (25e6, 50e6, 75e6, 100e6, 150e6, 200e6)
 
 
@@ -42,9 +45,8 @@ def link(**spec: Any) -> LinkSpec:
 class Bench:
     """One country and what was measured in it."""
 
-    def __init__(self, country: Country) -> None:
-        self.country = country
-        self.broken = 0
+    def __init__(self, country: Country, broken: int = 0) -> None:
+        self.country, self.broken = country, broken
 
     def say(self, what: str, found: float, low: float, high: float, unit: str) -> None:
         """Print a figure beside its bounds."""
@@ -102,19 +104,19 @@ class Bench:
         return late[len(late) // 2], late[int(len(late) * 0.99)], late[-1], own
 
 
-def national(bench: Bench, quick: bool) -> None:
-    """Print the figures of the national link against their bounds."""
-    asked = {"rate": "0.5 Mbit/s", "rtt": "205 ms"}
-    bench.country.set_link(link(**asked))
+def undisturbed(bench: Bench, quick: bool) -> None:
+    """Print the round trip and the goodput of the national link against their bounds."""
     _, mean = bench.ping(20 if quick else 50, 0.25)
     ideal = 205 + 2 * 84 * 8 / 5e5 * 1e3
     bench.say("idle RTT, mean of pings of 84 bytes", mean, ideal, ideal + 1, "ms")
     (goodput,) = bench.download(8 if not quick else 4, 20)
     ideal = 500 * _PAYLOAD_SHARE
     bench.say("TCP goodput over 20 s, one curl", goodput / 1e3, ideal * 0.99, ideal * 1.01, "kbit/s")
-    late = bench.lateness(0.0)
-    bench.say("lateness p99", late[1], 0, 5, "ms")
-    bench.say("lateness worst", late[2], 0, 50, "ms")
+
+
+def changed(bench: Bench, quick: bool, backend: str) -> None:
+    """Change the national link while it runs: print the loss that it has then, and how two downloads share it."""
+    asked, ideal = {**_NATIONAL, "backend": backend}, 500 * _PAYLOAD_SHARE
     loss, count = 0.01, 1000 if quick else 4000
     bench.country.set_link(link(**asked, loss=loss))
     lost, _ = bench.ping(count, 0.004)
@@ -123,7 +125,7 @@ def national(bench: Bench, quick: bool) -> None:
     bench.say(
         f"loss of {count} echoes, 1 % each way", lost / count * 100, (both - spread) * 100, (both + spread) * 100, "%"
     )
-    for fair in (False, True):
+    for fair in (False, True) if backend == "user" else (False,):
         bench.country.set_link(link(**asked, queue={"time": "500 ms", "fair": fair}))
         shares = sorted(bench.download(6, 6 if quick else 12, clients=2))
         kind = "fair queue" if fair else "tail drop"
@@ -157,35 +159,69 @@ def in_country(folder: Path, chosen: LinkSpec) -> Country:
     return Country(spec, directory, RunClock.start())
 
 
-def inside(folder: Path, quick: bool) -> int:
-    """Measure, as the first program of a sandbox."""
-    with in_country(folder / "user", link(rate="0.5 Mbit/s", rtt="205 ms")) as country:
+def by_user_space(folder: Path, quick: bool) -> int:
+    """Measure what our own process carries; return how many bounds are broken."""
+    with in_country(folder / "user", link(**_NATIONAL)) as country:
         bench = Bench(country)
-        national(bench, quick)
+        undisturbed(bench, quick)
+        late = bench.lateness(0.0)
+        bench.say("lateness p99", late[1], 0, 5, "ms")
+        bench.say("lateness worst", late[2], 0, 50, "ms")
+        changed(bench, quick, "user")
         best = highest(bench, 2 if quick else 4)
     bench.say("highest faithful rate in user space", best / 1e6, USER_LIMIT_BPS / 1e6, math.inf, "Mbit/s")
+    return bench.broken
+
+
+def by_the_kernel(folder: Path, quick: bool) -> int:
+    """Measure what the kernel carries, which is judged from captures; return how many bounds are broken."""
+    broken = 0
+    (netem,) = examine([probe for probe in PROBES if probe.name == "netem"])
+    if netem.works:
+        print("\nthe national link by the kernel")
+        with in_country(folder / "national", link(**_NATIONAL, backend="kernel")) as country:
+            bench = Bench(country)
+            undisturbed(bench, quick)
+            judged(bench)
+        with in_country(folder / "changed", link(**_NATIONAL, backend="kernel")) as country:
+            bench = Bench(country, bench.broken)
+            changed(bench, quick, "kernel")
+            broken += bench.broken
+    else:
+        print(f"\nno netem, so the kernel can't carry the national link: {netem.probe.remedy}")
     rate = 2 * USER_LIMIT_BPS
+    print(f"\n{rate / 1e6:.0f} Mbit/s by the kernel")
     with in_country(folder / "kernel", link(rate=f"{rate} bit/s", queue="50 ms")) as country:
-        kernel = Bench(country)
-        goodput = kernel.download(1, 2 if quick else 4)[0]
-        country.stop()
-        judged = faithful.measure(country, {})
-    bench.say(
-        "the kernel at twice that: payload", goodput / 1e6, rate * _PAYLOAD_SHARE * 0.95 / 1e6, rate / 1e6, "Mbit/s"
-    )
+        bench = Bench(country)
+        goodput = bench.download(1, 2 if quick else 4)[0]
+        bench.say("payload", goodput / 1e6, rate * _PAYLOAD_SHARE * 0.95 / 1e6, rate / 1e6, "Mbit/s")
+        judged(bench)
+    return broken + bench.broken
+
+
+def judged(bench: Bench) -> None:
+    """End the country and print how faithful its kernel was."""
+    stats = bench.country.stats()
+    bench.country.stop()
+    found = faithful.measure(bench.country, stats)
     for key in ("p99", "worst"):
-        bench.say(f"the kernel's lateness {key}", judged["lateness_s"][key] * 1e3, -5, 5 if key == "p99" else 50, "ms")
-    print("the kernel was", "faithful" if judged["faithful"] else f"not faithful: {judged['reasons']}")
-    return 1 if bench.broken else 0
+        bench.say(f"the kernel's lateness {key}", found["lateness_s"][key] * 1e3, -5, 5 if key == "p99" else 50, "ms")
+    print("the kernel was", "faithful" if found["faithful"] else f"not faithful: {found['reasons']}")
+
+
+def inside(folder: Path, quick: bool, kernel_alone: bool) -> int:
+    """Measure, as the first program of a sandbox."""
+    broken = 0 if kernel_alone else by_user_space(folder, quick)
+    return 1 if broken + by_the_kernel(folder, quick) else 0
 
 
 def main() -> int:
     """Enter a sandbox and measure there."""
-    quick = "--quick" in sys.argv
+    wishes = [word for word in ("--quick", "--kernel") if word in sys.argv]
     if sys.argv[1:2] == ["inside"]:
-        return inside(Path(sys.argv[2]), quick)
+        return inside(Path(sys.argv[2]), "--quick" in wishes, "--kernel" in wishes)
     with tempfile.TemporaryDirectory(prefix="testbed-bench-") as folder:
-        argv = [sys.executable, __file__, "inside", folder, *(["--quick"] if quick else [])]
+        argv = [sys.executable, __file__, "inside", folder, *wishes]
         return sandbox.enter(argv, run_dir=Path(folder))
 
 
