@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 from testbed.errors import MachineError, TestbedError
 
@@ -43,6 +43,11 @@ def module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", name, *arguments]
 
 
+def module_of(argv: Sequence[str]) -> list[str]:
+    """Return the name and the arguments of a command of `module`; nothing if it is another one."""
+    return list(argv[3:]) if list(argv[:3]) == module("")[:3] and len(argv) > 3 else []
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -69,6 +74,45 @@ def run(
     if check and completed.status:
         raise CommandError(completed)
     return completed
+
+
+class Program(Protocol):
+    """A long-running program, as `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status as far as it is known."""
+        ...
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What it says, if it goes to a pipe."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return its exit status, negative if a signal ended it; None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end and return its exit status; `subprocess.TimeoutExpired` after some seconds."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, if it still runs."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def kill(self) -> None:
+        """End it by force."""
+        ...
 
 
 def spawn(argv: Sequence[str], *, log_path: Path, **popen: Any) -> subprocess.Popen[bytes]:

@@ -24,9 +24,11 @@ from testbed.cli import live, main
 from testbed.errors import MachineError
 from testbed.net import inside
 from testbed.net.fabric import find_mininet
+from testbed.run.live import PROGRAMS
 
 _LOADED = (
     "testbed.cli.run", "testbed.cli.tool", "testbed.run.live", "testbed.run.player", "testbed.run.trial",
+    *PROGRAMS,
 )  # fmt: skip
 _POLL_S = 0.02
 

@@ -19,6 +19,7 @@ from typing import Any
 from testbed import proc
 from testbed.errors import MachineError
 from testbed.net import hosts
+from testbed.net.stem import Stem
 from testbed.scenario.plan import Interface, Node, TopologyPlan
 
 _DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
@@ -44,8 +45,10 @@ def find_mininet() -> tuple[Any, Any, Any]:
 class Fabric:
     """The net of a plan; a context manager, inside the sandbox only."""
 
-    def __init__(self, plan: TopologyPlan, *, run_dir: Path, trust: hosts.Trust | None = None) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: TopologyPlan, *, run_dir: Path, trust: hosts.Trust | None = None, stem: Stem | None = None
+    ) -> None:
+        self.plan, self._stem = plan, stem
         self._run_dir, self._trust = run_dir, trust
         self._log = run_dir / "logs" / "fabric.log"
         self._pids: dict[str, int] = {}
@@ -160,6 +163,19 @@ class Fabric:
     def environment(self, node: str) -> dict[str, str]:
         """Return the environment of programs in a node."""
         return {**os.environ, **hosts.environment(self._run_dir / "work" / "hosts" / node / "home", self._trust)}
+
+    def start(
+        self, node: str, argv: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None,
+        piped: bool = False,
+    ) -> proc.Program:  # fmt: skip
+        """Start a long-running program of the run in a node, one of ours by a fork where there is a stem.
+
+        Its output goes to a log; with `piped` what it says on standard output can be read instead.
+        """
+        environment = {**self.environment(node), **(env or {})}
+        if self._stem is not None and proc.module_of(argv):
+            return self._stem.start(argv, self._pids[node], log_path=log_path, env=environment, piped=piped)
+        return self.popen(node, argv, log_path=log_path, env=env, **({"stdout": subprocess.PIPE} if piped else {}))
 
     def popen(
         self, node: str, argv: Sequence[str], *, log_path: Path | None = None, env: Mapping[str, str] | None = None,

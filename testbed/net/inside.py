@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 16384, 1 << 18
@@ -41,11 +42,34 @@ def fork(program: Callable[[], int], *, rootless: bool) -> Held:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _leave(lambda: _hold(program, parent, rootless=rootless))
+        leave(lambda: _hold(program, parent, rootless=rootless))
     return Held(pid)
 
 
-def _leave(what: Callable[[], int]) -> None:
+def child(program: Callable[[], int], *, keeping: int) -> int:
+    """Fork a process that has no stream but standard error and no descriptor but `keeping`; return its number."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.dup2(nothing, 1)
+        os.closerange(3, keeping)
+        os.closerange(keeping + 1, os.sysconf("SC_OPEN_MAX"))
+        leave(program)
+    return pid
+
+
+def join(holder: int) -> None:
+    """Take this process into the net and the mounts that another one is in, as `mnexec -a` does."""
+    for kind in ("net", "mnt"):
+        descriptor = os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY)
+        _checked(_LIBC.setns(descriptor, 0), f"setns {kind} of {holder}")
+        os.close(descriptor)
+
+
+def leave(what: Callable[[], int]) -> NoReturn:
     """Do something and end this process with its status, whatever happens; nothing of the parent's is run here."""
     status = 4
     try:
@@ -78,7 +102,7 @@ def _hold(program: Callable[[], int], parent: int, *, rootless: bool) -> int:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     first = os.fork()
     if first == 0:
-        _leave(lambda: _first(program))
+        leave(lambda: _first(program))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are the first program's
     status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])

@@ -26,6 +26,7 @@ from testbed.link import kernel
 from testbed.link.spec import LinkSpec, plain
 from testbed.net.fabric import Fabric
 from testbed.net.hosts import Trust
+from testbed.net.stem import Stem
 from testbed.run import capture
 from testbed.run.directory import RunDirectory
 from testbed.scenario.plan import TopologyPlan
@@ -58,7 +59,7 @@ class CountrySpec:
 class _Process:
     name: str
     node: str
-    popen: subprocess.Popen[bytes]
+    popen: proc.Program
     log: Path
 
 
@@ -69,6 +70,8 @@ class Country:
     spec: CountrySpec
     directory: RunDirectory
     clock: RunClock
+    stem: Stem | None = None
+    """From which programs of ours are forked; without one they are started anew."""
     fabric: Fabric = field(init=False)
     ca: Authority = field(init=False)
     _processes: list[_Process] = field(init=False, default_factory=list)
@@ -96,7 +99,8 @@ class Country:
         self.ca = Authority.create(self.directory.path / "work" / "ca")
         censors = [Authority.at(folder_of(self.directory.authorities, name), name) for name in self.spec.issuers]
         trust = Trust(*self.ca.write_trust(censors if self.spec.trusts_censor else ()))
-        self.fabric = self._stack.enter_context(Fabric(self.spec.plan, run_dir=self.directory.path, trust=trust))
+        fabric = Fabric(self.spec.plan, run_dir=self.directory.path, trust=trust, stem=self.stem)
+        self.fabric = self._stack.enter_context(fabric)
         starting = [self._start_link(), *(self._start_box(box) for box in sorted(self.spec.policies))]
         if self.spec.capture:
             for box in sorted(self.spec.policies):
@@ -132,7 +136,7 @@ class Country:
             log = self.directory.log(f"capture-{port}")
             command = capture.command(port, self.link_capture(port), kept_bytes=_LINK_SNAPLEN_BYTES)
             self._captures.append(
-                _Process(f"capture of {port}", LINK, self.fabric.popen(LINK, command, log_path=log), log)
+                _Process(f"capture of {port}", LINK, self.fabric.start(LINK, command, log_path=log), log)
             )
         for process in self._captures:
             _await_line(process, (b"listening on", b"File:"))
@@ -167,7 +171,7 @@ class Country:
         path = self.directory.path / "work" / f"{name}.config.json"
         self.directory.write_json(path, config)
         log = self.directory.log(name)
-        popen = self.fabric.popen(node, [*program, str(path)], log_path=log, stdout=subprocess.PIPE)
+        popen = self.fabric.start(node, [*program, str(path)], log_path=log, piped=True)
         process = _Process(name, node, popen, log)
         self._processes.append(process)
         return process
@@ -178,7 +182,7 @@ class Country:
         self.directory.write_json(path, config)
         log = self.directory.log(f"serve-{name}")
         argv = proc.module("testbed.apps", "serve", str(path))
-        popen = self.fabric.popen(node, argv, log_path=log, stdout=subprocess.PIPE)
+        popen = self.fabric.start(node, argv, log_path=log, piped=True)
         process = _Process(name, node, popen, log)
         self._processes.append(process)
         _await_ready(process)
@@ -186,7 +190,7 @@ class Country:
     def _start_captures(self, box: str) -> None:
         for side, interface in (("inside", f"{box}-in"), ("outside", f"{box}-out")):
             log = self.directory.log(f"capture-{box}-{side}")
-            popen = self.fabric.popen(box, capture.command(interface, self.raw_capture(box, side)), log_path=log)
+            popen = self.fabric.start(box, capture.command(interface, self.raw_capture(box, side)), log_path=log)
             self._captures.append(_Process(f"capture of {box}", box, popen, log))
 
     def raw_capture(self, box: str, side: str) -> Path:

@@ -23,6 +23,7 @@ from testbed import control
 from testbed.clock import RunClock
 from testbed.errors import TestbedError, UnfaithfulError, as_data
 from testbed.net import ports
+from testbed.net.stem import Stem
 from testbed.run import faithful, gate, record
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
@@ -41,12 +42,12 @@ _LONGEST_NAME = 64
 Answer = Mapping[str, Any]
 
 
-def hold(job: Mapping[str, Any], directory: RunDirectory) -> int:
+def hold(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
     """Bring the country of a job up, say so on standard output, and serve until told to finish."""
     threading.Thread(target=_end_with_owner, daemon=True).start()
     scenario = load_scenario(job["scenario"]) if job["scenario"] else default_scenario()
     spec = replace(country_spec(scenario, directory, job), capture=job["capture"])
-    with Country(spec, directory, RunClock.start()) as country:
+    with Country(spec, directory, RunClock.start(), stem) as country:
         country.restart_clock()
         held = Held(country, scenario, job)
         about = {

@@ -17,11 +17,17 @@ from typing import Any
 
 from testbed.clock import RunClock
 from testbed.errors import TestbedError, as_data
+from testbed.net.stem import Stem
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory
 from testbed.run.resolve import country_spec, default_scenario
 from testbed.scenario.load import load_scenario
 
+_COUNTRY = ("testbed.middlebox.box", "testbed.middlebox.pipe", "testbed.world.zone", "testbed.world.backend")
+_APPS = ("testbed.apps.__main__", "testbed.apps.web")
+_TEST = ("testbed.tools.measure",)
+#: What runs start of ours, and what that loads when it is used
+PROGRAMS = (*_COUNTRY, *_APPS, *_TEST)
 _INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -32,21 +38,27 @@ def main(path: Path) -> int:
     os.chdir(job["cwd"])
     for number in _INTERRUPTING:
         signal.signal(number, _interrupt)
+    more = {"run": _APPS, "tool": _TEST}.get(job["verb"], ())
+    with Stem([*_COUNTRY, *more]) as stem:
+        return _do(job, directory, stem)
+
+
+def _do(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
     if job["verb"] == "run":
         from testbed.run.player import play
 
-        return play(job, directory)
+        return play(job, directory, stem)
     if job["verb"] == "tool":
         from testbed.run import trial
 
-        return trial.play(job, directory)
+        return trial.play(job, directory, stem)
     if job["verb"] == "hold":
         from testbed.run import held
 
-        return held.hold(job, directory)
+        return held.hold(job, directory, stem)
     scenario = load_scenario(job["scenario"]) if job["scenario"] else default_scenario()
     spec = replace(country_spec(scenario, directory, job), capture=job["capture"])
-    with Country(spec, directory, RunClock.start()) as country:
+    with Country(spec, directory, RunClock.start(), stem) as country:
         if job["verb"] == "shell":
             return _shell(country, job)
         from testbed.run.command import execute

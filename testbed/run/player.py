@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,7 @@ from testbed.apps.lacks import lacks
 from testbed.apps.plan import serve_specs, zone_for
 from testbed.clock import RunClock
 from testbed.errors import MachineError
+from testbed.net.stem import Stem
 from testbed.report import plots
 from testbed.run import faithful, gate, pictures, record
 from testbed.run.country import Country
@@ -45,7 +45,7 @@ class Player:
         self.tool_troubles: dict[str, str] = {}
         self.died: list[str] = []
         self.interrupted = False
-        self._apps: dict[str, subprocess.Popen[bytes]] = {}
+        self._apps: dict[str, proc.Program] = {}
         self.progress = Progress(scenario.title, scenario.duration)
         self.lost_tools: dict[str, str] = {}
         self.skipped = {app.name: why for app in scenario.apps if (why := lacks(app.app, app.params))}
@@ -152,7 +152,7 @@ class Player:
         path = directory.path / "work" / f"app-{app.name}.json"
         directory.write_json(path, spec)
         argv = proc.module("testbed.apps", "run", str(path))
-        self._apps[app.name] = self.country.fabric.popen(app.node, argv, log_path=directory.log(f"app-{app.name}"))
+        self._apps[app.name] = self.country.fabric.start(app.node, argv, log_path=directory.log(f"app-{app.name}"))
 
     def _stop_apps(self) -> None:
         end(self._apps.values(), patience_s=0.3 if self.interrupted else _GRACE_S)
@@ -195,7 +195,7 @@ def start_tool(country: Country, spec: ToolSpec) -> Tool:
     return tool
 
 
-def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
+def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
     """Play the scenario of a job and write its run directory; return the exit status."""
     scenario = load_scenario(job["scenario"])
     _check_commands(scenario)
@@ -205,7 +205,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     directory.scenario.write_text(document, encoding="utf-8")
     started = datetime.datetime.now(datetime.UTC)
     midnight = started.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    with Country(spec, directory, RunClock.start(midnight + scenario.clock)) as country:
+    with Country(spec, directory, RunClock.start(midnight + scenario.clock), stem) as country:
         for serve in serve_specs(scenario.apps, country.ca):
             country.serve(serve.name, serve.node, serve.config)
         player = Player(country, scenario)

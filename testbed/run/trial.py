@@ -19,6 +19,7 @@ from testbed import proc
 from testbed.clock import RunClock
 from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
+from testbed.net.stem import Stem
 from testbed.run import faithful, gate
 from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, fit, sites_of, with_path
 from testbed.run.country import Country
@@ -255,7 +256,7 @@ class Trial:
         wrapper = self.tool.rendered.wrapper if node == _TOOL_HOST else ()
         argv = [*wrapper, *proc.module("testbed.tools.measure", str(path))]
         log = self.country.directory.log(f"measure-{self._number}")
-        process = self.country.fabric.popen(node, argv, log_path=log)
+        process = self.country.fabric.start(node, argv, log_path=log)
 
         def finish(within_s: float) -> dict[str, Any]:
             try:
@@ -285,7 +286,7 @@ class Trial:
         ]
 
 
-def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
+def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
     """Test a recipe as a job asks and write `result.json`; the exit status speaks of the test's machinery only."""
     asked = Asked(
         job["recipe"], tuple(job["policies"]), job["connections"], job["soak_s"], job["options"], job["control"],
@@ -294,7 +295,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory) -> int:
     recipe = load_recipe(asked.recipe)
     spec = country_spec(default_scenario(), directory, {**job, "policy": "open", "capture": job["capture"]})
     result: dict[str, Any] = {"recipe": recipe.recipe, "title": recipe.title, "link": job["link"], "seed": spec.seed}
-    with Country(spec, directory, RunClock.start()) as country:
+    with Country(spec, directory, RunClock.start(), stem) as country:
         country.restart_clock()
         tool_spec = ToolSpec(name=recipe.recipe, recipe=job["recipe"], options=dict(asked.options))
         try:

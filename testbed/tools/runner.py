@@ -240,7 +240,7 @@ def _end(programs: Sequence[_Program]) -> None:
         program.log.close()
 
 
-def end(processes: Iterable[subprocess.Popen[bytes]], patience_s: float = _PATIENCE_S) -> None:
+def end(processes: Iterable[proc.Program], patience_s: float = _PATIENCE_S) -> None:
     """End processes and their groups: politely, then by force."""
     known = list(processes)
     for process in known:
@@ -253,7 +253,7 @@ def end(processes: Iterable[subprocess.Popen[bytes]], patience_s: float = _PATIE
         process.wait()
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _signal(process: proc.Program, number: signal.Signals) -> None:
     """Signal a program's whole group, which it leads; what it started may outlive it."""
     try:
         os.killpg(process.pid, number)

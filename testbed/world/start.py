@@ -7,10 +7,8 @@ resolvers (UDP, TCP, DoT, DoH).
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,8 +34,10 @@ _CLOSED_RESOLVER = ("-A", "INPUT", "-p", "udp", "--dport", "53", "-j", "DROP")
 class Starter(Protocol):
     """The part of the fabric that this module needs."""
 
-    def popen(self, node: str, argv: Sequence[str], *, log_path: Path, **popen: Any) -> subprocess.Popen[bytes]:
-        """Start a program in a node."""
+    def start(
+        self, node: str, argv: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None
+    ) -> proc.Program:
+        """Start a long-running program in a node."""
         ...
 
     def run(self, node: str, argv: Sequence[str]) -> Any:
@@ -55,7 +55,7 @@ class Service:
 
     name: str
     node: str
-    process: subprocess.Popen[bytes]
+    process: proc.Program
     ports: tuple[str, ...]
     log: Path
 
@@ -106,8 +106,8 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: Authorit
         ),
     ]
     if any(node.name == "blockpage" for node in plan.nodes):
-        blockpage = "import asyncio; from testbed.world.backend import serve; asyncio.run(serve('198.18.0.99', 80))"
-        wanted.append(("blockpage", "blockpage", [sys.executable, "-P", "-c", blockpage], ("tcp/80",), {}))
+        blockpage = proc.module("testbed.world.backend", "198.18.0.99:80")
+        wanted.append(("blockpage", "blockpage", blockpage, ("tcp/80",), {}))
     for program in ("iptables", *(["ip6tables"] if plan.ipv6 else [])):
         fabric.run("web", [program, *_HTTP3_SOURCE])
         for node in plan.nodes:
@@ -115,7 +115,7 @@ def start_world(fabric: Starter, plan: TopologyPlan, run_dir: Path, ca: Authorit
                 fabric.run(node.name, [program, *_CLOSED_RESOLVER])
     services = [
         Service(
-            name, node, fabric.popen(node, argv, log_path=logs / f"{name}.log", env=env), ports, logs / f"{name}.log"
+            name, node, fabric.start(node, argv, log_path=logs / f"{name}.log", env=env), ports, logs / f"{name}.log"
         )
         for name, node, argv, ports, env in wanted
     ]
