@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed import documents
 from testbed.documents import Strict, parse_text, read_document, validate
 from testbed.errors import InputError
 from testbed.units import Duration, Rate
@@ -114,3 +117,28 @@ def test_no_text_escapes_as_another_error(text: str) -> None:
         parse_text(text, "f.yaml")
     except InputError as error:
         assert error.problems
+
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("policies", "scenarios", "recipes", "matrices")
+SHIPPED = sorted(path.relative_to(ROOT) for name in FOLDERS for path in (ROOT / name).rglob("*.yaml"))
+PARTS = ("a", "- ", ": ", "\n", "  ", "{", "}", "[", "]", ",", "'", '"', "#", "&x", "*x", "|", "é")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=str)
+def test_both_parsers_read_what_ships_alike(path: Path) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert documents._read(documents._FastLoader(text), "f") == documents._read(documents._Loader(text), "f")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "- ", ": ", "\n", "  ", "{", "}", "[", "]", ",", "'", '"', "#", "&x", "*x", "|", "é"])
+    )
+)
+def test_what_both_parsers_accept_is_read_alike(parts: list[str]) -> None:
+    found = []
+    for loader in (documents._FastLoader, documents._Loader):
+        with contextlib.suppress(yaml.YAMLError, ValueError, InputError):
+            found.append(documents._read(loader("".join(parts)), "f"))
+    assert found[:1] * len(found) == found

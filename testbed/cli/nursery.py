@@ -24,11 +24,12 @@ from testbed.cli import live, main
 from testbed.errors import MachineError
 from testbed.net import inside
 from testbed.net.fabric import find_mininet
+from testbed.report import html
 from testbed.run.live import PROGRAMS
 
 _LOADED = (
     "testbed.cli.run", "testbed.cli.tool", "testbed.run.live", "testbed.run.player", "testbed.run.trial",
-    *PROGRAMS,
+    "rich.emoji", "cryptography.hazmat.backends.openssl.backend", *PROGRAMS,
 )  # fmt: skip
 _POLL_S = 0.02
 
@@ -59,6 +60,7 @@ def _load() -> None:
         find_mininet()
     for name in _LOADED:
         importlib.import_module(name)
+    html.template()
     gc.collect()
     gc.freeze()  # so that a child's first collection doesn't copy every page
 

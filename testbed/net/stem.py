@@ -170,8 +170,11 @@ def _fork(request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
 
 
 def _part(request: Mapping[str, Any], descriptors: Sequence[int], telling: int) -> int:
+    between = os.getpid()
     pid = os.fork()
     if pid == 0:
+        while os.getppid() == between:
+            time.sleep(_FIRST_LOOK_S)
         _be(request, descriptors)
     os.write(telling, str(pid).encode())
     return 0
@@ -197,6 +200,10 @@ def _be(request: Mapping[str, Any], descriptors: Sequence[int]) -> NoReturn:
         title.take(argv)
         name, *sys.argv[1:] = proc.module_of(argv)
         status = _status_of(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True), forgetting=name)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,27 @@ _UNDRAWN = "Nothing is drawn in this copy: `testbed report RUN --output DIR` doe
 
 def render(run: Run, *, drawn: bool = True) -> str:
     """Return the page of a run; without plots if it need not be drawn, which takes a second of a core."""
+    names = list(dict.fromkeys(run.apps.column("name")))
+    figures, no_plots = _plots(run) if drawn else ([], _UNDRAWN)
+    return template().render(
+        result=run.result, scenario=_scenario(run.path), names=sorted(names), cells=_cells(run, names), marks=_MARKS,
+        plots=figures, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
+        events=run.decisions[:_SHOWN_EVENTS], hidden=max(0, len(run.decisions) - _SHOWN_EVENTS), steps=run.steps,
+        pictures=_pictures(run), files=_files(run.path), folder=run.path.name,
+    )  # fmt: skip
+
+
+@cache
+def template() -> jinja2.Template:
+    """Return the page without a run's data, ready to be filled; compiled once, which takes 0.1 s of a core."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("testbed.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["evidence"] = evidence_text
     environment.filters["quantity"] = quantity
     environment.filters["fidelity_rows"] = fidelity_rows
-    names = list(dict.fromkeys(run.apps.column("name")))
-    figures, no_plots = _plots(run) if drawn else ([], _UNDRAWN)
-    return environment.get_template("report.html.j2").render(
-        result=run.result, scenario=_scenario(run.path), names=sorted(names), cells=_cells(run, names), marks=_MARKS,
-        plots=figures, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
-        events=run.decisions[:_SHOWN_EVENTS], hidden=max(0, len(run.decisions) - _SHOWN_EVENTS), steps=run.steps,
-        pictures=_pictures(run), files=_files(run.path), folder=run.path.name,
-    )  # fmt: skip
+    environment.get_template("report.css")  # the page includes it
+    return environment.get_template("report.html.j2")
 
 
 def _plots(run: Run) -> tuple[list[tuple[plots.Plot, str]], str]:
