@@ -25,3 +25,7 @@ class RunClock:
     def elapsed(self) -> float:
         """Return the seconds since the start."""
         return time.monotonic() - self.t0
+
+    def wall_start(self) -> float:
+        """Return the machine's own Unix time at the start, by which captures are stamped; after a leap it is off."""
+        return time.time() - self.elapsed()

@@ -19,6 +19,7 @@ PURE = (
     "link/kernel.py",
     "link/fidelity.py",
     "link/observe.py",
+    "link/roundtrips.py",
     "scenario",
     "units.py",
     "errors.py",

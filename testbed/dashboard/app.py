@@ -30,7 +30,9 @@ from testbed.run.directory import RunDirectory
 STATIC = Path(__file__).parent / "static"
 _LARGEST_REQUEST_BYTES = 10_000
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-_RUN_FILES = {"report.html", "scenario.yaml", "events.jsonl", "link.jsonl", "fidelity.json", "junit.xml"}
+_RUN_FILES = {
+    "report.html", "scenario.yaml", "events.jsonl", "link.jsonl", "roundtrips.jsonl", "fidelity.json", "junit.xml",
+}  # fmt: skip
 Act = Callable[[Steering, Mapping[str, Any]], None]
 
 #: What a request may ask to have done to the run that is shown

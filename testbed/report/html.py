@@ -19,6 +19,7 @@ from testbed.report.why import causes
 from testbed.run.pictures import described
 
 _MARKS = {"ok": "✓", "slow": "~", "blocked": "✗", "-": ""}
+_DATA = ("scenario.yaml", "events.jsonl", "link.jsonl", "roundtrips.jsonl", "fidelity.json", "junit.xml")
 _SHOWN_EVENTS = 500
 _LARGEST_PICTURES_BYTES = 8 << 20
 
@@ -94,7 +95,7 @@ def _pictures(run: Run) -> list[tuple[str, str, str | None]]:
 def _files(folder: Path) -> list[tuple[str, str]]:
     """Return what can be opened beside the page: captures first, then data; each with its size."""
     places = [*sorted((folder / "pcap").glob("*.pcapng"))]
-    places += [folder / name for name in ("scenario.yaml", "events.jsonl", "link.jsonl", "fidelity.json", "junit.xml")]
+    places += [folder / name for name in _DATA]
     return [(str(p.relative_to(folder)), f"{p.stat().st_size / 1e3:,.0f} kB") for p in places if p.exists()]
 
 

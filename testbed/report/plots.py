@@ -26,6 +26,12 @@ VERDICT_COLOURS = {"ok": "#009e73", "slow": "#e69f00", "blocked": "#d55e00"}
 _HATCHES = {"ok": "", "slow": "//", "blocked": "xx"}
 _DIRECTION_COLOURS = {"up": "#2b8cc4", "down": "#cc79a7"}
 _CYCLE = ("#2b8cc4", "#cc79a7", "#009e73", "#e69f00", "#56b4e9", "#d55e00", "#999999")
+_TRIPS = {
+    "data": ("o", "#009e73", "TCP data"), "timestamp": (".", "#e69f00", "TCP timestamps"),
+    "syn": ("^", "#d55e00", "TCP SYN"), "dns": ("s", "#56b4e9", "DNS"), "quic": ("D", "#cc79a7", "QUIC"),
+    "link": ("x", "#999999", "the link's log, no capture"),
+}  # fmt: skip
+"""Kinds of round trips: marker, colour, what the legend calls them."""
 _INK = "#0a0b0c"
 """A colour nobody uses, put in for text and lines and replaced by `currentColor` in inline SVG."""
 _BINS = 240
@@ -34,12 +40,13 @@ _WIDTH_IN = 9.0
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A figure, the title above it, and in words what it shows."""
+    """A figure, the title above it, in words what it shows, and what one must know to read it."""
 
     name: str
     title: str
     alt: str
     figure: Figure
+    note: str = ""
 
 
 def prepare() -> None:
@@ -210,16 +217,52 @@ def _queue(run: Run) -> Plot | None:
 
 
 def _rtt(run: Run) -> Plot | None:
-    if not len(run.rtt):
+    if not len(run.rtt) and not len(run.round_trips):
         return None
-    figure, axes = _canvas(run, 1.8)
+    figure, axes = _canvas(run, 2.6)
     width_s = max(0.5, float(run.result["duration_s"]) / _BINS)
-    times, values = _binned(run.rtt, width_s, lambda rows: max(r["rtt_s"] for r in rows) * 1e3)
-    axes.plot(times, values, color=_CYCLE[0], linewidth=1.2)
+    if len(run.rtt):
+        times, values = _binned(run.rtt, width_s, lambda rows: max(r["rtt_s"] for r in rows) * 1e3)
+        axes.plot(times, values, color=_CYCLE[0], linewidth=1.2, label="the link: delay + queue")
+    for kind, (marker, colour, label) in _TRIPS.items():
+        shown = _spread(run.round_trips.where(kind=kind), width_s)
+        if shown:
+            ms = [row["rtt_s"] * 1e3 for row in shown]
+            axes.plot([row["t"] for row in shown], ms, marker, color=colour, markersize=3.5, label=label)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("ms")
-    alt = "Round trip of a small packet over the link, queues included"
-    return Plot("rtt", "Round trip over the link", alt, figure)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    alt = "Round trips measured over the link, and its delay plus what waits in its queues"
+    return Plot("rtt", "Round trip over the link", alt, figure, _source_of_trips(run, width_s))
+
+
+def _spread(rows: Sequence[Row], width_s: float) -> list[Row]:
+    """Return of each interval the smallest, the middle and the largest, so that a page stays small."""
+    bins: dict[int, list[Row]] = {}
+    for row in rows:
+        bins.setdefault(int(row["t"] / width_s), []).append(row)
+    kept: list[Row] = []
+    for _, members in sorted(bins.items()):
+        members.sort(key=lambda row: float(row["rtt_s"]))
+        kept += [members[place] for place in sorted({0, len(members) // 2, len(members) - 1})]
+    return kept
+
+
+def _source_of_trips(run: Run, width_s: float) -> str:
+    """Say where the dots come from: measured, or put together out of the link's log, or from nowhere."""
+    line = " Line: the link's own delay and what waited in its queues." if len(run.rtt) else ""
+    kinds = set(run.round_trips.column("kind"))
+    if kinds == {"link"}:
+        return (
+            "Not measured: the run has no capture (--no-capture). Crosses: the median time over the link up plus the "
+            f"median down, each half second, by the link's own log of departures.{line}"
+        )
+    if not kinds:
+        return f"No round trip was measured.{line}"
+    return (
+        f"Dots: {len(run.round_trips)} round trips measured in the capture before the link, of each kind in "
+        f"{width_s:g} s the smallest, the middle and the largest.{line}"
+    )
 
 
 def _loss(run: Run) -> Plot | None:

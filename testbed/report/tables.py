@@ -119,12 +119,16 @@ class Run:
     """The national link ten times a second and direction; empty where there was none."""
     rtt: Table
     """The round trip that a small packet would have met at t: delays plus what waits in both queues."""
+    round_trips: Table
+    """One row a round trip that was measured: t of the answer, rtt_s, flow, kind (`syn`, `data`, `timestamp`, `dns`,
+    `quic` in the capture; `link` where there was none: what the link's log says of half a second)."""
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """All tables."""
         return (
             self.phases, self.expectations, self.apps, self.kpis, self.decisions, self.steps, self.link, self.rtt,
+            self.round_trips,
         )  # fmt: skip
 
 
@@ -156,6 +160,7 @@ def from_directory(directory: RunDirectory, result: Mapping[str, Any]) -> Run:
         Table("steps", ("t", "step"), (event for event in events if "step" in event)),
         Table("link", _LINK_COLUMNS, link_rows(samples)),
         Table("rtt", ("t", "rtt_s"), rtt_rows(samples)),
+        Table("round_trips", ("t", "rtt_s", "flow", "kind"), read_lines(directory.round_trips)),
     )  # fmt: skip
 
 

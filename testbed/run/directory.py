@@ -87,6 +87,11 @@ class RunDirectory:
         return self.path / "link.jsonl"
 
     @property
+    def round_trips(self) -> Path:
+        """Round trips as JSON lines: t, rtt_s, flow, kind; measured in a capture, or else out of the link's own log."""
+        return self.path / "roundtrips.jsonl"
+
+    @property
     def screenshots(self) -> Path:
         """What browsers showed, `APP-PHASE.png`; there only if one ran."""
         return self.path / "screenshots"

@@ -46,6 +46,22 @@ def read_departures(path: Path, since: int = 0) -> list[Departure]:
     return [Departure(*entry) for entry in DEPARTURE.iter_unpack(data[: len(data) // DEPARTURE.size * DEPARTURE.size])]
 
 
+def departures(country: Country) -> list[Departure]:
+    """Return what the link says of the packets that crossed it, in seconds since the run's start; empty without one."""
+    link = country.spec.link
+    if link is None:
+        return []
+    if not link.uses_kernel:
+        return read_departures(country.departures) if country.departures.exists() else []
+    start = country.clock.wall_start()
+    crossings = observe.crossings(*(list(_frames(country.link_capture(port))) for port in LINK_PORTS))
+    return [
+        Departure(c.direction, c.size, c.entered - start, c.left - start, c.left - start)
+        for c in crossings
+        if c.left is not None
+    ]
+
+
 def _asked(side: DirectionSpec, varies: bool) -> dict[str, Any]:
     if varies:
         return {"rate_bps": None, "delay_s": None, "jitter_s": None}

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from testbed.report import html, junit, tables
-from testbed.run import capture
+from testbed.run import capture, roundtrips
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 
 
 def merge_events(country: Country, steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Write `events.jsonl` and the annotated captures; return the censor's decisions, each with its frame numbers."""
+    """Write `events.jsonl`, round trips and annotated captures; return the censor's decisions with frame numbers."""
     directory = country.directory
+    roundtrips.write(country)
     merged: list[dict[str, Any]] = [dict(step) for step in steps]
     decisions: list[dict[str, Any]] = []
     for box in sorted(country.spec.policies):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from testbed import load_run
 from testbed.dashboard.steer import Steering
 from testbed.net.probes import PROBES, examine
 from testbed.run.directory import RunDirectory
@@ -58,6 +59,9 @@ def test_user_space_carries_the_national_link(testbed: Testbed, tmp_path: Path) 
     for side in ("up", "down"):
         assert fidelity[side]["idle_delay_s"] == pytest.approx(0.1025, abs=0.015)
         assert fidelity[side]["lost"] == 0
+    trips = load_run(tmp_path / "run").round_trips  # no capture: the link's log stands in, and says so
+    assert set(trips.column("kind")) == {"link"}
+    assert min(trips.column("rtt_s")) == pytest.approx(0.205, abs=0.03)
 
 
 def test_above_its_limit_the_kernel_carries_it_and_is_measured_too(testbed: Testbed, tmp_path: Path) -> None:
@@ -67,6 +71,9 @@ def test_above_its_limit_the_kernel_carries_it_and_is_measured_too(testbed: Test
     assert fidelity["departures"] > 5000
     assert fidelity["down"]["busy_bps"] == pytest.approx(1e8, rel=0.1)
     assert fidelity["down"]["entered"] - fidelity["down"]["overflowed"] > 6500
+    assert {(trip["kind"], 0 < trip["rtt_s"] < 1) for trip in load_run(tmp_path / "run").round_trips} == {
+        ("link", True)
+    }
 
 
 def test_what_this_kernel_cannot_do_is_said_with_a_mend(testbed: Testbed, tmp_path: Path) -> None:

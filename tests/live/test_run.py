@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed import load_run
+
 pytestmark = pytest.mark.live
 SMOKE = Path(__file__).parent / "smoke.yaml"
 
@@ -35,6 +37,14 @@ def test_a_run_judges_every_app_and_leaves_a_whole_directory(smoke: Path) -> Non
     ).stdout  # fmt: skip
     assert "imo-names-sni: reset" in comment
     assert "chat.imo.im" in comment
+
+
+def test_its_round_trips_are_measured_and_none_is_shorter_than_the_link(smoke: Path) -> None:
+    trips = load_run(smoke).round_trips
+    assert {"syn", "data", "dns"} <= set(trips.column("kind"))
+    assert min(trips.column("rtt_s")) == pytest.approx(0.040, abs=0.01)  # 2 Mbit/s and 40 ms, at times idle
+    assert 0 < min(trips.column("t")) <= max(trips.column("t")) < 20
+    assert "round trips measured in the capture" in (smoke / "report.html").read_text(encoding="utf-8")
 
 
 def _start(tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path]:

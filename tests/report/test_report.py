@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -55,6 +57,36 @@ def test_html_draws_every_plot_in_the_colours_of_the_page(tmp_path: Path) -> Non
     assert page.count("<svg role=") == 6
     assert "currentColor" in page
     assert "#0a0b0c" not in page
+
+
+@pytest.mark.parametrize(
+    ("kinds", "note", "legend"),
+    [
+        (["data", "dns"] * 3, "6 round trips measured in the capture", "TCP data"),
+        (["link"] * 4, "Not measured: the run has no capture (--no-capture). Crosses", "the link's log, no capture"),
+        ([], "No round trip was measured. Line", ""),
+    ],
+    ids=["measured", "without a capture", "of an earlier version"],
+)
+def test_html_says_where_round_trips_come_from(tmp_path: Path, kinds: list[str], note: str, legend: str) -> None:
+    folder = written(tmp_path / "run")
+    lines = [{"t": 1.1 + n, "rtt_s": 0.2 + n / 10, "flow": "", "kind": kind} for n, kind in enumerate(kinds)]
+    (folder / "roundtrips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = unescape(html.render(load_run(folder)))
+    figure = page[page.index("Round trip over the link") : page.index("Loss on the link")]
+    assert note in figure
+    assert legend in figure
+    assert "the link: delay + queue" in figure
+    assert ("TCP data" in figure) == ("data" in kinds)
+
+
+def test_a_plot_of_many_round_trips_stays_small(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    lines = [{"t": n * 20 / 5000, "rtt_s": n % 97 / 100, "flow": "", "kind": "data"} for n in range(5000)]
+    (folder / "roundtrips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = html.render(load_run(folder))
+    figure = page[page.index("Round trip over the link") : page.index("Loss on the link")]
+    assert figure.count("<use ") < 3 * 40 + 50, "three of each half second, and the ticks"
 
 
 FIDELITIES = {

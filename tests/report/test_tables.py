@@ -28,6 +28,19 @@ def test_rtt_is_both_delays_and_both_queues(tmp_path: Path) -> None:
     assert run.rtt[0]["rtt_s"] == pytest.approx(0.1 + 0.1 + 12_500 * 8 / 500_000)
 
 
+TRIP = {"t": 3.2, "rtt_s": 0.21, "flow": "tcp 100.64.1.1:4 > 198.18.0.20:443", "kind": "data"}
+
+
+def test_round_trips_are_a_table_and_a_csv(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    (folder / "roundtrips.jsonl").write_text(json.dumps(TRIP) + "\n")
+    run = testbed.load_run(folder)
+    assert list(run.round_trips) == [TRIP]
+    (table,) = (table for table in run.tables if table.name == "round_trips")
+    table.to_csv(tmp_path / "trips.csv")
+    assert (tmp_path / "trips.csv").read_text().splitlines() == ["t,rtt_s,flow,kind", f"3.2,0.21,{TRIP['flow']},data"]
+
+
 def test_goodput_is_what_arrived_over_how_long_it_took() -> None:
     assert goodput({"kpis": {"bytes": 500}, "duration_s": 2.0}) == 2000
     assert goodput({"kpis": {"goodput_bps": 7, "bytes": 500}, "duration_s": 2.0}) == 7
