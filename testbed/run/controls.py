@@ -2,7 +2,8 @@
 
 A site here is a URL; which of them a policy really blocks is found out by trying them without a tool. What a rule acts
 on decides what has to be fetched: the front page of a name it lists, a large file where it throttles or freezes, a word
-in a path where it reads payloads.
+in a path or a name where it reads payloads. Sites that a policy names come before those that it may block by the way: a
+censor that silences a client for what it said elsewhere keeps it from pages that a tool's host would load at once.
 """
 
 from __future__ import annotations
@@ -38,8 +39,19 @@ def sites_of(policy: Policy, within_s: float = 10.0) -> list[str]:
             for signature in match.payload:
                 for word in (*signature.contains, signature.regex or ""):
                     if _WORD.fullmatch(word):
-                        found[f"http://www.example.org/{word}"] = None
+                        found |= {f"http://www.example.org/{word}": None, f"https://{word.lower()}.example.org/": None}
     return list(found)
+
+
+def candidates(policy: Policy, within_s: float = 10.0) -> list[str]:
+    """Return sites that a policy may block, surest first: well-known ones that it lists, its own, all others."""
+    listed = [url for url in BLOCKED_ONES if policy.explain(urlsplit(url).hostname or "")]
+    return list(dict.fromkeys([*listed, *sites_of(policy, within_s), *BLOCKED_ONES, OTHER_PORT]))
+
+
+def sees_one_at_a_time(policy: Policy) -> bool:
+    """Say whether a censor follows one connection only, so that of pages loaded side by side it may see none."""
+    return policy.tracking.entries == "one"
 
 
 def _whole(match: Match) -> Iterator[Match]:

@@ -6,11 +6,12 @@ blocked where it should be, a control site passed (the net is alive), and the li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
 from testbed.net.stem import Stem
 from testbed.run import faithful, gate
-from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, fit, sites_of, with_path
+from testbed.run.controls import PASSING_ONES, candidates, fit, sees_one_at_a_time, with_path
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.forget import forget_names
@@ -90,8 +91,8 @@ class Trial:
         """Return sites that policies may block: well-known ones, those of their own rules, another port."""
         if self.asked.control:
             return fit(self.recipe.use, [self.asked.control])
-        own = [url for policy in policies for url in sites_of(load_policy(policy), self.asked.timeout_s)]
-        return fit(self.recipe.use, [*BLOCKED_ONES, *own, OTHER_PORT])
+        found = [url for policy in policies for url in candidates(load_policy(policy), self.asked.timeout_s)]
+        return fit(self.recipe.use, found)
 
     def _pinned(self) -> str | None:
         """A tool that doesn't claim to heal forged names is tested with names looked up before, control and all."""
@@ -99,18 +100,32 @@ class Trial:
         return None if use.proxy or use.command or use.dns or "dns" in self.recipe.defeats else _SITE
 
     def _controls(self, policy: str, judged: bool) -> dict[str, Any]:
-        jobs = [
-            {"name": "passing", "kind": "all", "urls": list(PASSING_ONES)},
-            {"name": "blocked", "kind": "all", "urls": self._candidates([policy] if judged else self.asked.policies)},
-            *([] if judged else [self._load_job(self._alive)]),
-        ]
-        seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
+        passing = {"name": "passing", "kind": "all", "urls": list(PASSING_ONES)}
+        blocked = {"name": "blocked", "kind": "all", "urls": self._candidates([policy] if judged else self._policies())}
+        if judged and sees_one_at_a_time(load_policy(policy)):
+            seen = self._measure(_CONTROL_HOST, [passing], {"address": self._pinned()})
+            with self._fresh(policy):
+                first = [url for url in blocked["urls"] if url in self._reachable][:1]
+                seen |= self._measure(_CONTROL_HOST, [{**blocked, "urls": first}], {"address": self._pinned()})
+        else:
+            jobs = [passing, blocked, *([] if judged else [self._load_job(self._alive)])]
+            seen = self._measure(_CONTROL_HOST, jobs, {"address": self._pinned()})
         if not judged:  # what fails without a censor too is no sign of one
             good = [a for a in seen.get("blocked", []) if not a["failure"]]
             self._reachable = frozenset(a["url"] for a in good)
             self._addresses = {a["url"]: a["via"] for a in good if a["url"].startswith("dns:")}
         found = judge.controls(seen.get("passing", []), seen.get("blocked", []), self._reachable)
         return {**found, "bare": judge.load(seen.get("load", []))}
+
+    def _policies(self) -> list[str]:
+        return ["open", *self.asked.policies]
+
+    @contextlib.contextmanager
+    def _fresh(self, policy: str) -> Iterator[None]:
+        """Ask a censor that has seen nobody yet, and leave one behind: it follows one connection, perhaps for ever."""
+        self.country.set_policy(_BOX, policy)
+        yield
+        self.country.set_policy(_BOX, policy)
 
     def _load_job(self, site: str) -> dict[str, Any]:
         link = self.country.spec.link
@@ -149,8 +164,8 @@ class Trial:
         return found
 
     def _target_when_open(self) -> str:
-        candidates = self._candidates(())
-        return next((url for url in candidates if url in self._reachable), candidates[0])
+        urls = self._candidates(["open"])
+        return next((url for url in urls if url in self._reachable), urls[0])
 
     def _two_sided(self, controls: Mapping[str, Any], judged: bool) -> list[str]:
         if not judged:
@@ -166,11 +181,16 @@ class Trial:
         return why
 
     def _alive_without_censor(self) -> bool:
-        """A shutdown lets nothing pass; that the net itself is alive is seen with the censor off for a moment."""
+        """A shutdown lets nothing pass; that the net itself is alive is seen with the censor off for a moment.
+
+        Names are taken as known: a resolver that nobody answered for a while asks no more at once.
+        """
         policy = self.country.stats()[_BOX]["policy"]
         self.country.set_policy(_BOX, "open")
         forget_names()  # the censor may have had an answer forged, which a resolver remembers
-        seen = self._measure(_CONTROL_HOST, [{"name": "passing", "kind": "all", "urls": [PASSING_ONES[0]]}], {})
+        seen = self._measure(
+            _CONTROL_HOST, [{"name": "passing", "kind": "all", "urls": list(PASSING_ONES)}], {"address": _SITE}
+        )
         self.country.set_policy(_BOX, str(policy))
         forget_names()
         return any(not attempt["failure"] for attempt in seen.get("passing", []))

@@ -8,7 +8,15 @@ import pytest
 
 from testbed import shipped
 from testbed.dpi.policy import Policy, load_policy
-from testbed.run.controls import BLOCKED_ONES, fit, sites_of, with_path
+from testbed.run.controls import (
+    BLOCKED_ONES,
+    OTHER_PORT,
+    candidates,
+    fit,
+    sees_one_at_a_time,
+    sites_of,
+    with_path,
+)  # fmt: skip
 from testbed.tools.recipe import Use
 
 EVIDENCE = {"mark": "G", "source": "a test"}
@@ -56,8 +64,21 @@ def test_a_frozen_site_is_asked_for_more_than_passes() -> None:
 
 
 def test_a_keyword_is_put_where_the_censor_reads_it() -> None:
-    assert sites_of(load_policy("geneva-2")) == ["http://www.example.org/ultrasurf"]
+    assert sites_of(load_policy("geneva-2")) == ["http://www.example.org/ultrasurf", "https://ultrasurf.example.org/"]
     assert sites_of(policy({"match": {"payload": [{"regex": "a.*b"}]}})) == []
+
+
+def test_what_a_policy_names_is_tried_before_what_it_blocks_by_the_way() -> None:
+    """Geneva's censor 8b resets all that a client does once it said the word: twitter.com is no word of its."""
+    assert candidates(load_policy("geneva-8b"))[0] == "http://www.example.org/ultrasurf"
+    assert candidates(load_policy("tm-2022"))[0] == "https://twitter.com/"
+    assert candidates(load_policy("russia"))[0].startswith("https://t.co/bytes/")
+    assert candidates(load_policy("open")) == [*BLOCKED_ONES, OTHER_PORT]
+
+
+def test_censors_that_follow_one_connection_are_known() -> None:
+    found = [name for name in shipped.names("policies") if sees_one_at_a_time(load_policy(name))]
+    assert found == [f"geneva-{number}" for number in range(1, 10)]  # but 8b, 10 and 11: their code keeps a table
 
 
 @pytest.mark.parametrize(
