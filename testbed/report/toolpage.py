@@ -6,6 +6,7 @@ the rules behind them. Times and rates are printed by `testbed tool`, not kept: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,37 @@ Made from results by `scripts/tools-page`, never by hand. Each cell is a two-sid
 P`): the control without the tool was blocked, a control site passed, and the net was faithful. The tests hold a part of
 the table on every change.
 
-✓ gets through · ~ sometimes · ✗ blocked, with the rule that did it, and its chance if it acts on a share of the
-connections only · – the policy does nothing to such clients (to resolvers, if it knows no names in DNS), so nothing is
-proven · an empty cell was not tried
+| mark | what it says |
+|---|---|
+| ✓ | gets through, with at least four connections of five |
+| ~ `rule` | gets through sometimes; the rule that stops the others |
+| ✗ `rule` | blocked, and by which rule; with its chance, if it acts on a share of the connections only |
+| ✗ `everything` | no net: a shutdown lets nothing cross, whatever the tool |
+| – | nothing is proven: the policy does nothing to a client that asks as this tool does ([why](#where-a-dash-stands)) |
+| | not tried |
+"""
+_GROUPS = (
+    ("Turkmenistan, by date", "tm-", "policies/turkmenistan.md"),
+    ("Other countries", "", None),
+    ("Geneva's mock censors", "geneva-", "policies/geneva.md"),
+)
+_ABOUT = {
+    "geneva-": """
+Censors of a test bench (Bock et al. 2019): they look for the word `ultrasurf` in what passes in the clear. Most follow
+one connection at a time, some are blinded for good by the end of any; each test asks a fresh one.
+""",
+}
+_DASHES = """
+## Where a dash stands
+
+- Tools that only resolve names prove nothing under a policy that knows no names in DNS, those that carry only pages
+  without TLS nothing under one that judges no such page, and clients that ask for HTTPS themselves nothing where only
+  pages without TLS are judged.
+- A VPN or a packet filter that brings no resolver is tested with names looked up before: it proves nothing where only
+  names are judged.
+- `tm-2018-imo-calls` acts on the media of IMO's calls alone, over UDP: no page is kept from anybody. `testbed run
+  imo-goes-dark` shows the calls stop.
+
 """
 _FACTS = """
 ## Where the facts speak
@@ -85,19 +114,66 @@ def _cell(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def page(kept: Mapping[str, Any], chances: Chances | None = None) -> str:
     """Return the page in Markdown; `chances`: policy → rule → the share of connections on which it acts, if not all."""
-    proven = {p for entry in kept.values() for p, cell in entry["policies"].items() if cell["verdict"] != "invalid"}
-    columns = ["open", *sorted(proven - {"open"})]
-    lines = [_INTRODUCTION, f"| recipe | {' | '.join(f'`{column}`' for column in columns)} |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for name, entry in sorted(kept.items()):
-        if entry["policies"]:
-            cells = [_text(entry["policies"].get(column), (chances or {}).get(column, {})) for column in columns]
-            lines.append(f"| [{name}](../recipes/{name}.yaml) {entry['title']} | {' | '.join(cells)} |")
+    cells = [cell for entry in kept.values() for cell in entry["policies"].values()]
+    proven = sum(cell["verdict"] != "invalid" for cell in cells)
+    tried = {name: entry for name, entry in sorted(kept.items()) if entry["policies"]}
+    lines = [
+        _INTRODUCTION,
+        f"{len(tried)} recipes, {len(cells)} cells, of which {proven} prove something. Without a censor",
+    ]
+    lines += ["every tool here gets through; one that doesn't would be called broken."]
+    rest = sorted({policy for entry in tried.values() for policy in entry["policies"]} - {"open"}, key=_natural)
+    for title, prefix, about in _GROUPS:
+        columns = [policy for policy in rest if _prefix(policy) == prefix]
+        if columns:
+            lines += ["", f"## {title}", *([_ABOUT[prefix]] if prefix in _ABOUT else [""])]
+            lines += _table(tried, columns, about, chances or {}, titled=prefix == "tm-")
+    lines += [_DASHES.rstrip("\n"), *_dashes(tried)]
     skipped = [(name, entry) for name, entry in sorted(kept.items()) if not entry["policies"]]
     if skipped:
         lines += ["", "## Not run where this page was made", ""]
         lines += [f"- [{name}](../recipes/{name}.yaml) {entry['title']}: {entry['skipped']}" for name, entry in skipped]
     return "\n".join(lines) + "\n" + _FACTS
+
+
+def _table(
+    tried: Mapping[str, Any], columns: Sequence[str], about: str | None, chances: Chances, *, titled: bool
+) -> list[str]:
+    """Return one table; the heads are what tells its policies apart, and lead to what is known of them."""
+    lines = [
+        f"| recipe | {' | '.join(_head(column, about) for column in columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, entry in tried.items():
+        cells = [_text(entry["policies"].get(column), chances.get(column, {})) for column in columns]
+        title = f"<br>{entry['title']}" if titled else ""
+        lines.append(f"| [{name}](../recipes/{name}.yaml){title} | {' | '.join(cells)} |")
+    return lines
+
+
+def _head(policy: str, about: str | None) -> str:
+    short = policy.removeprefix(_prefix(policy)).replace("-", " ")
+    return f"[{short}]({about}#{policy})" if about else f"[{short}](../policies/{policy}.yaml)"
+
+
+def _prefix(policy: str) -> str:
+    return next((prefix for _, prefix, _ in _GROUPS if prefix and policy.startswith(prefix)), "")
+
+
+def _natural(policy: str) -> list[tuple[int, str]]:
+    """Sort the numbers in names as numbers."""
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", policy)]
+
+
+def _dashes(tried: Mapping[str, Any]) -> list[str]:
+    """Return who has a dash under what, those with the same ones together."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name, entry in tried.items():
+        policies = [policy for policy, cell in entry["policies"].items() if cell["verdict"] == "invalid"]
+        if policies:
+            found.setdefault(tuple(sorted(policies, key=_natural)), []).append(name)
+    listed = sorted(found.items(), key=lambda item: item[1])
+    return ["- " + ", ".join(names) + ": under " + ", ".join(f"`{p}`" for p in policies) for policies, names in listed]
 
 
 def _text(cell: Mapping[str, Any] | None, chances: Mapping[str, float]) -> str:

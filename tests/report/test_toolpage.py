@@ -47,7 +47,8 @@ def test_results_are_laid_over_older_ones() -> None:
     assert later["r"]["policies"] == {"open": {"verdict": "passes"}, "p": {"verdict": "passes"}}
     assert reduce([{"recipe": "r", "title": "R", "skipped": "gone", "policies": []}], later) == later
     text = page(later | reduce([{"recipe": "s", "title": "S", "skipped": "not installed", "policies": []}]))
-    assert "| [r](../recipes/r.yaml) R | ✓ | ✓ |" in text
+    assert "1 recipes, 2 cells, of which 2 prove something" in text
+    assert "| [r](../recipes/r.yaml) | ✓ |" in text
     assert "- [s](../recipes/s.yaml) S: not installed" in text
 
 
@@ -67,6 +68,22 @@ def test_a_rule_that_acts_by_chance_is_shown_with_it() -> None:
     kept = {"r": {"title": "R", "policies": {"p": {"verdict": "unstable", "by": ["a", "b"]}}}}
     assert "| ~ `a`, `b` (26.3%) |" in page(kept, {"p": {"b": 0.263}})
     assert load_policy("china").chances == {"encrypted": 0.263}
+
+
+def test_policies_stand_by_country_date_and_number() -> None:
+    names = ("open", "tm-2022", "tm-2020", "geneva-10", "geneva-8b", "geneva-9", "china", "tm-shutdown")
+    cells = {name: {"verdict": "passes"} for name in names} | {"china": {"verdict": "invalid"}}
+    text = page({"r": {"title": "R", "policies": cells}})
+    heads = [line for line in text.splitlines() if line.startswith("| recipe")]
+    assert heads == [
+        "| recipe | [2020](policies/turkmenistan.md#tm-2020) | [2022](policies/turkmenistan.md#tm-2022) "
+        "| [shutdown](policies/turkmenistan.md#tm-shutdown) |",
+        "| recipe | [china](../policies/china.yaml) |",
+        "| recipe | [8b](policies/geneva.md#geneva-8b) | [9](policies/geneva.md#geneva-9) "
+        "| [10](policies/geneva.md#geneva-10) |",
+    ]
+    assert "| [r](../recipes/r.yaml)<br>R | ✓ | ✓ | ✓ |" in text
+    assert "- r: under `china`" in text
 
 
 #: what happened in the country (facts/turkmenistan.md): recipe, policy, verdict, by which rule
