@@ -19,6 +19,7 @@ from tests.dashboard.fakes import FakeRun
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.live,
+    pytest.mark.alone,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium, as `testbed doctor` says; run scripts/browser"),
 ]
 WITHIN_MS = 1000

@@ -17,6 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.live
 SCENARIO = Path(__file__).parent / "steered.yaml"
+_DEADLINE_S = 30.0
 
 
 class Teacher:
@@ -42,10 +43,10 @@ class Teacher:
         path = self.run / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def wait(self, holds: Callable[[], Any], at_most_s: float) -> None:
-        deadline = time.monotonic() + at_most_s
+    def wait(self, holds: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + _DEADLINE_S
         while not holds():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, f"not within {_DEADLINE_S:g} s"
             time.sleep(0.05)
 
     def last(self) -> dict[str, Any]:
@@ -68,32 +69,32 @@ def teacher(tmp_path: Path) -> Iterator[Teacher]:
 
 
 def test_what_a_teacher_does_is_done_to_the_net(teacher: Teacher) -> None:
-    teacher.wait(lambda: teacher.lines("apps/page.jsonl"), 30)
+    teacher.wait(lambda: teacher.lines("apps/page.jsonl"))
     assert teacher.last()["verdict"] == "ok"
 
     teacher.do("do/block", box="gateway", name="any.example", blocked=True)
-    teacher.wait(lambda: teacher.last()["verdict"] == "blocked", 5)
+    teacher.wait(lambda: teacher.last()["verdict"] == "blocked")
     decision = teacher.lines("work/gateway.events.jsonl")[-1]
     assert decision["rule"].startswith("typed-")
     assert "any.example" in json.dumps(decision["evidence"])
 
     teacher.do("do/block", box="gateway", name="any.example", blocked=False)
-    teacher.wait(lambda: teacher.last()["verdict"] == "ok", 5)
+    teacher.wait(lambda: teacher.last()["verdict"] == "ok")
 
     teacher.do("do/rate", rate_bps=20_000_000)
-    teacher.wait(lambda: teacher.lines("link.jsonl")[-1]["down"]["rate_bps"] == 20_000_000, 1)
+    teacher.wait(lambda: teacher.lines("link.jsonl")[-1]["down"]["rate_bps"] == 20_000_000)
 
     teacher.do("do/cut", down=True)
-    teacher.wait(lambda: teacher.last()["failure"] == "generic_timeout_error", 8)
+    teacher.wait(lambda: teacher.last()["failure"] == "generic_timeout_error")
     teacher.do("do/cut", down=False)
-    teacher.wait(lambda: teacher.last()["verdict"] == "ok", 8)
+    teacher.wait(lambda: teacher.last()["verdict"] == "ok")
 
     teacher.do("do/timeline", do="next")
     teacher.wait(lambda: {"phase": "dark", "policy": "tm-2022", "box": "gateway"} in
-                 [line["step"] for line in teacher.lines("work/steps.jsonl")], 2)  # fmt: skip
+                 [line["step"] for line in teacher.lines("work/steps.jsonl")])  # fmt: skip
     teacher.do("stop")
     result = json.loads((teacher.run / "result.json").read_text())
     assert result["status"] == "interrupted"
     assert "steered by hand 6 times" in " ".join(result["why"])
     assert [phase["name"] for phase in result["phases"]] == ["start", "dark"]
-    assert result["phases"][1]["start_s"] < 50
+    assert result["phases"][1]["start_s"] < 150

@@ -16,6 +16,7 @@ from tests.live.conftest import COMMAND
 
 pytestmark = [
     pytest.mark.live,
+    pytest.mark.alone,
     pytest.mark.skipif(
         not all(map(shutil.which, ("chromium", "firefox-esr"))), reason="no chromium or firefox, see `testbed doctor`"
     ),

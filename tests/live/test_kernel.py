@@ -12,7 +12,7 @@ from testbed.run.gate import reasons_invalid
 from tests.live.crossings import CROSSINGS
 from tests.live.line import enter
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 FAITHFUL = {"faithful": True, "reasons": []}
 
 

@@ -161,6 +161,7 @@ def altered(seat: Seat) -> list[Mark]:
     return [each for each in marks if each.task.partition(":")[0].partition(",")[0] in answers]
 
 
+@pytest.mark.alone  # its run has to be faithful
 def test_lab_7_is_played_and_read(tmp_path: Path) -> None:
     seat = Seat(find_lab(7), tmp_path, 1)
     for block in commands(seat.lab.page("en")):

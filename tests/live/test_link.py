@@ -17,7 +17,7 @@ from testbed.net.probes import PROBES, examine
 from testbed.run.directory import RunDirectory
 from tests.live.conftest import COMMAND, Testbed
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 _SCENARIO = """scenario: link
 title: One download over IPv6 and one over IPv4, with echoes before them
 duration: {duration}

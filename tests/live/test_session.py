@@ -16,7 +16,7 @@ import pytest
 import testbed
 from testbed.errors import InputError
 from testbed.proc import CommandError
-from tests.live.test_kill import _descendants, _namespaces, _processes
+from tests.live.test_kill import _descendants, _held, _namespaces, _processes
 
 pytestmark = pytest.mark.live
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "pproxy"
@@ -54,6 +54,7 @@ def test_the_examples_suite_passes_under_xdist_and_its_junit_says_what_was_seen(
     assert "HTTP status 200" in through["testbed.page"]
 
 
+@pytest.mark.alone
 def test_censor_link_and_tools_change_in_the_middle_and_all_is_as_before_afterwards(tmp_path: Path) -> None:
     (tmp_path / "link.yaml").write_text("rate: 5 Mbit/s\nrtt: 20 ms\n")
     site, big = "https://twitter.com/", "https://www.example.org/bytes/30000"
@@ -115,6 +116,7 @@ def test_the_next_one_has_a_new_net(censored_net):
 """
 
 
+@pytest.mark.alone
 def test_the_slow_part_of_it_passes_without_xdist(tmp_path: Path) -> None:
     done, junit = suite(EXAMPLE, tmp_path, "-k", "half_a_megabit")
     assert (done.returncode, " 1 passed" in done.stdout) == (0, True), done.stdout
@@ -168,14 +170,15 @@ def test_killing_pytest_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.stdout is not None
     try:
         assert any(line.endswith("up\n") for line in process.stdout)
-        spaces = _namespaces(_descendants(process.pid))
-        assert len(spaces) > 20  # a net and a mount namespace for each node
-        os.kill(process.pid, signal.SIGKILL)
+        with _held(list(_descendants(process.pid))) as spaces:
+            assert len(spaces) > 20  # a net and a mount namespace for each node
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            deadline = time.monotonic() + 30
+            while (left := _namespaces(_processes()) & spaces) and time.monotonic() < deadline:
+                time.sleep(0.05)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    deadline = time.monotonic() + 10
-    while (left := _namespaces(iter(_processes())) & spaces) and time.monotonic() < deadline:
-        time.sleep(0.05)
     assert left == set()

@@ -31,7 +31,8 @@ def test_the_tools_of_ci_are_installed() -> None:
 def test_the_table_holds(testbed: Testbed) -> None:
     def verdicts(recipes: Sequence[str]) -> dict[str, dict[str, str]]:
         policies = [word for policy in POLICIES for word in ("--policy", policy)]
-        done = testbed("tool", *recipes, *policies, "--link", "none", "--soak", "0", "--connections", "2", "--json")
+        done = testbed("tool", *recipes, *policies, "--link", "none", "--soak", "0", "--connections", "2", "--json",
+                       timeout_s=240)  # fmt: skip
         assert done.stdout, done.stderr
         tools = json.loads(done.stdout)["tools"]
         return {tool["recipe"]: {item["policy"]: item["verdict"] for item in tool["policies"]} for tool in tools}
