@@ -59,6 +59,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("bridge", True, "ip link add br0 type bridge", "no access switch", "modprobe bridge"),
     Probe("raw sockets", True, _RAW, "no censor injects", "in a container: --cap-add NET_RAW"),
     Probe("NFQUEUE", True, _NFQUEUE, "no live censor", "modprobe nfnetlink_queue nft_compat xt_NFQUEUE"),
+    Probe("nat REDIRECT", True, "iptables -t nat -A PREROUTING -p udp --dport 443 -j REDIRECT", "the world has no HTTP/3",
+          "modprobe nft_chain_nat xt_REDIRECT"),
     Probe("nft flow sets", True, _FLOW_SET, "no live censor: decided flows can't be kept in the kernel",
           _APT + "nftables, modprobe nf_tables"),
     Probe("mnexec", True, "", "no Mininet", _APT + "mininet", "mnexec"),
