@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.middlebox.netlink import Dumper, attribute, attributes
+from testbed.netlink import Dumper, attribute, attributes
 
 _NETLINK_NETFILTER, _NFT = 12, 10 << 8
 _GET_OBJECT = _NFT | 19

@@ -14,9 +14,9 @@ import struct
 
 from testbed.errors import MachineError
 from testbed.middlebox import counters
-from testbed.middlebox.netlink import attribute
 from testbed.middlebox.queued import Queued as Queued
 from testbed.middlebox.queued import Reader
+from testbed.netlink import attribute
 
 _NETLINK_NETFILTER, _SUBSYSTEM = 12, 3 << 8
 _VERDICT, _CONFIG = _SUBSYSTEM | 1, _SUBSYSTEM | 2

@@ -9,7 +9,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from testbed.middlebox.netlink import Dumper, attributes
+from testbed.netlink import Dumper, attributes
 
 _ROUTE, _GET = 0, 38
 _KIND, _STATS2, _BASIC, _QUEUE = 1, 7, 1, 3

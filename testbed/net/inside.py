@@ -7,12 +7,13 @@ second of a core less where forty are brought up from one program.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -64,9 +65,33 @@ def child(program: Callable[[], int], *, keeping: int) -> int:
 def join(holder: int) -> None:
     """Take this process into the net and the mounts that another one is in, as `mnexec -a` does."""
     for kind in ("net", "mnt"):
-        descriptor = os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY)
-        _checked(_LIBC.setns(descriptor, 0), f"setns {kind} of {holder}")
+        with _namespace(f"/proc/{holder}/ns/{kind}") as theirs:
+            _set(theirs)
+
+
+@contextlib.contextmanager
+def visiting(holder: int) -> Iterator[None]:
+    """Take this thread into the net that a process is in, and back again; sockets belong to where they were made."""
+    with _namespace("/proc/thread-self/ns/net") as own, _namespace(f"/proc/{holder}/ns/net") as theirs:
+        _set(own)  # what may not come back must not leave
+        _set(theirs)
+        try:
+            yield
+        finally:
+            _set(own)
+
+
+@contextlib.contextmanager
+def _namespace(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
         os.close(descriptor)
+
+
+def _set(namespace: int) -> None:
+    _checked(_LIBC.setns(namespace, 0), "setns")
 
 
 def leave(what: Callable[[], int]) -> NoReturn:

@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
-from testbed.middlebox.netlink import attribute, attributes
 from testbed.middlebox.qdiscs import Disciplines
+from testbed.netlink import attribute, attributes
 
 
 def test_attributes_are_padded_and_read_back() -> None:
