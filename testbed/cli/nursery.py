@@ -56,8 +56,10 @@ def serve() -> None:
 
 
 def _load() -> None:
+    path = list(sys.path)
     with contextlib.suppress(MachineError):  # each run says what is missing
         find_mininet()
+    sys.path[:] = path  # what a run forks must find no more than it would alone
     for name in _LOADED:
         importlib.import_module(name)
     html.template()
