@@ -12,7 +12,10 @@ from typing import Any
 
 Chances = Mapping[str, Mapping[str, float]]
 _MARKS = {"passes": "✓", "unstable": "~", "blocked": "✗", "broken": "broken", "invalid": "–"}
-_INTRODUCTION = """# Tools against policies
+_INTRODUCTION = """---
+hide: [navigation, toc]
+---
+# Tools against policies
 
 Made from results by `scripts/tools-page`, never by hand. Each cell is a two-sided test (`testbed tool RECIPE --policy
 P`): the control without the tool was blocked, a control site passed, and the net was faithful. The tests hold a part of
@@ -25,7 +28,7 @@ the table on every change.
 | ✗ `rule` | blocked, and by which rule; with its chance, if it acts on a share of the connections only |
 | ✗ `everything` | no net: a shutdown lets nothing cross, whatever the tool |
 | – | nothing is proven: the policy does nothing to a client that asks as this tool does ([why](#where-a-dash-stands)) |
-| | not tried |
+| | not tried yet, or the machine was too busy to prove anything |
 """
 _GROUPS = (
     ("Turkmenistan, by date", "tm-", "policies/turkmenistan.md"),
@@ -58,8 +61,8 @@ The tests hold these cells (`tests/report/test_toolpage.py`); the letters name r
 - *Segmentation evades* (ART, tm-2022): `geneva` with its default strategy passes; the censor puts nothing together.
   So do the reset before the SYN (`geneva-rst-before-syn`) and the four published forms of a request (`http-newline`,
   `http-space-version`, `http-space-host`, `http-padded-hosts`); `http-case`, published for other countries, does not.
-- *Private obfs4 bridges have a good chance* (BBS80): `obfs4` passes under every policy of Turkmenistan that was
-  tried; China's rule against fully encrypted traffic stops it, and Shadowsocks with it.
+- *Private obfs4 bridges have a good chance* (BBS80): `obfs4` passes under every policy of Turkmenistan but the
+  shutdown; China's rule against fully encrypted traffic stops it, and Shadowsocks with it.
 - *Names of DoH services are poisoned* (BBS80): `doh-listed` is blocked by the resolver's own name, `doh`, `dot` and
   `doq` with a name nobody listed pass. `resolver-public` is forged on the way, as measured.
 - *Direct Tor is dead* since 2021-10-29 (SNOW): by the addresses of its relays, which a consensus gives to anybody
@@ -79,6 +82,20 @@ The tests hold these cells (`tests/report/test_toolpage.py`); the letters name r
   name comes in the second packet, a censor that puts nothing together misses it.
 - `outline-split`: this version of the SDK counts its cuts over all connections of the program together, so that only
   the first one is cut.
+- `geneva-5` resets the server alone, and the word has passed it by then: now and then the answer is quicker.
+
+## What may surprise
+
+- Behind `iran-2025` any tool lives whose server is on TCP 80 or 443 or that speaks on UDP 53, and none else: the site
+  that its control can't reach is one on port 8443, so that tools that go to the site themselves are stopped like it.
+- Behind `iran-2020` a tool on another port than 53, 80 and 443 is not looked at: obfs4 and SSH pass, OpenVPN over TCP
+  on 443 does not, since its first packets look like none of the three protocols.
+- `allow-list` passes what is named, and pings: it stands for the extreme, and stops every cover but one that is listed.
+- Tor and the VPNs pass behind `china` and `russia`: their blocks of relays and of VPN protocols stand in no row of our
+  facts, and a policy has no rule without one.
+- `tm-2023-08`, `tm-2024-mobile` and `tm-2025-volume` block nearly all addresses, and later what was much used: 20 to
+  150 GB, or a day. The servers here have addresses that nobody listed, and a test lasts seconds.
+- `tm-2020` and `tm-2018-imo` know no names in DNS and no pages without TLS, as far as was measured.
 """
 
 
