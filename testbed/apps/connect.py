@@ -55,17 +55,22 @@ class Access:
     address: str | None = None
 
 
+async def tunnel(name: str, port: int, proxy: str) -> socket.socket:
+    """Open a TCP connection through a proxy, which resolves the name at its far end."""
+    doing("connect through the tool")
+    try:
+        opened: socket.socket = await Proxy.from_url(proxy, rdns=True).connect(dest_host=name, dest_port=port)
+    except (OSError, EOFError, ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+        raise Failure(word_for(error.__cause__ or error), "connect through the tool") from error
+    return opened
+
+
 async def _open(
     name: str, port: int, access: Access, address: str | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a TCP connection: by the host's own resolver, or through a proxy that resolves the name at its far end."""
     if access.proxy is not None:
-        doing("connect through the tool")
-        try:
-            tunnel = await Proxy.from_url(access.proxy, rdns=True).connect(dest_host=name, dest_port=port)
-            return await asyncio.open_connection(sock=tunnel)
-        except (OSError, EOFError, ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
-            raise Failure(word_for(error.__cause__ or error), "connect through the tool") from error
+        return await asyncio.open_connection(sock=await tunnel(name, port, access.proxy))
     address = address or access.address or await resolve(name)
     operation = "connect to a forged address" if is_bogon(address) else "connect"
     doing(operation)

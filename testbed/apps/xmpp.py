@@ -4,6 +4,7 @@ The friend is a client of the same kind beside the server, there from the start.
 friend's receipt is back (XEP-0184). A photo is uploaded to the server first (XEP-0363), its address is sent, and the
 friend fetches it before sending the receipt. What a censor sees of it (ports, `<stream:stream to=…>` in clear, then the
 TLS hello in the middle of the connection, or TLS from the start) is the protocol's own (RFC 6120, RFC 7590, XEP-0368).
+Through a proxy the client gets a connection that stands already, as from `proxychains`; it knows of none itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from slixmpp import ClientXMPP
 from slixmpp.xmlstream import ET
 
 from testbed.apps import web
-from testbed.apps.connect import Access, connected, is_bogon, resolve, trusting
+from testbed.apps.connect import Access, connected, is_bogon, resolve, trusting, tunnel
 from testbed.apps.outcome import Attempt, Failure, doing, word_for
 from testbed.scenario.params import XmppParams
 
@@ -33,8 +34,11 @@ T = TypeVar("T")
 class Person:
     """A client that logs in once. `ended` holds why its connection is over; it does not try again."""
 
-    def __init__(self, jid: str, ca: str, *, direct: bool) -> None:
-        self.client: Any = ClientXMPP(jid, PASSWORD, ssl_context=trusting(ca))
+    def __init__(self, jid: str, access: Access, *, direct: bool) -> None:
+        self.client: Any = ClientXMPP(jid, PASSWORD, ssl_context=trusting(access.ca))
+        self._proxy = access.proxy
+        if access.proxy is not None:
+            self.client._attempt_connection = self._connect_through
         self.client.enable_direct_tls, self.client.enable_starttls = direct, not direct
         self.client.register_plugin("xep_0184", {"auto_ack": False})
         self.client.start_tls = self._start_tls
@@ -53,6 +57,23 @@ class Person:
     def _now(self, operation: str) -> None:
         self._operation = operation
         doing(operation)
+
+    async def _connect_through(self, host: str, port: int, tls: bool, server_hostname: str | None) -> bool:
+        """Connect as the client does, by a tunnel; a failure ends it, since it does not try again."""
+        client, self._operation = self.client, "connect through the tool"
+        client.event_when_connected = "connected"
+        try:
+            opened = await tunnel(host, port, str(self._proxy))
+            if tls:
+                self._now("tls_handshake")
+            context = client.get_ssl_context() if tls else None
+            await client.loop.create_connection(
+                lambda: client, sock=opened, ssl=context, server_hostname=server_hostname
+            )
+        except (Failure, OSError) as error:
+            self._end(error)
+            return False
+        return True
 
     async def _start_tls(self) -> bool:
         """Shake hands in the middle of the stream, as the client does, which keeps to itself why that failed."""
@@ -79,6 +100,10 @@ class Person:
     def _end(self, why: object) -> None:
         """Note why it is over: an exception, or a word of the client's; nothing at all is a connection closed."""
         if self.ended.done():
+            return
+        if isinstance(why, Failure):
+            self.ended.set_exception(why)
+            self.client.cancel_connection_attempt()
             return
         error = why if isinstance(why, BaseException) else OSError(str(why)) if why else EOFError()
         # with TLS from the start the client doesn't tell connecting from shaking hands; only the latter is ever reset
@@ -112,7 +137,7 @@ class Person:
 
 @asynccontextmanager
 async def _person(jid: str, access: Access, *, direct: bool) -> AsyncIterator[Person]:
-    person = Person(jid, access.ca, direct=direct)
+    person = Person(jid, access, direct=direct)
     try:
         yield person
     finally:
@@ -122,7 +147,10 @@ async def _person(jid: str, access: Access, *, direct: bool) -> AsyncIterator[Pe
 async def send(params: XmppParams, access: Access) -> Attempt:
     """Log in, send one message and wait for the friend's receipt."""
     begun = time.monotonic()
-    address = params.address or await resolve(params.server)
+    if access.proxy is not None:  # it resolves the name at its far end
+        address = params.address or params.server
+    else:
+        address = params.address or await resolve(params.server)
     doing("connect to a forged address" if is_bogon(address) else "connect")
     direct = params.tls == "direct"
     async with _person(f"{USER}@{params.server}", access, direct=direct) as person:
@@ -174,7 +202,7 @@ async def _upload(person: Person, params: XmppParams, access: Access, size: int)
 
 async def befriend(server: str, access: Access) -> Person:
     """Log the friend in, who answers every message with a receipt, and fetches a photo before."""
-    person = Person(f"{FRIEND}@{server}", access.ca, direct=False)
+    person = Person(f"{FRIEND}@{server}", access, direct=False)
 
     async def answer(message: Any) -> None:
         body = str(message["body"])

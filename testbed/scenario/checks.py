@@ -19,10 +19,11 @@ from testbed.documents import Document, Location, Strict, validation_problems
 from testbed.dpi.policy import load_policy
 from testbed.errors import InputError, Problem
 from testbed.link.load import check_link, load_link
-from testbed.scenario.params import FAILURES, KPIS, PARAMS, is_failure
+from testbed.scenario.params import FAILURES, KPIS, PARAMS, SERVERS, is_failure
 from testbed.scenario.spec import AppSpec, Expectation, Scenario, Step, link_of
 from testbed.scenario.timeline import phases
 from testbed.scenario.topology import WORLD_HOSTS, client_names, plan
+from testbed.tools.carry import NO_NAMES, why_not
 from testbed.tools.recipe import load_recipe
 
 _BORDER = "198.18.0.1"
@@ -187,9 +188,6 @@ def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
         if app.through is not None:
             tools = [tool.name for tool in scenario.tools]
             found += _unknown(document, (*place, "through"), "tool", app.through, tools)
-            if app.app in ("dns", "call", "xmpp", "webrtc"):
-                what = f"`{app.app}` can't go through a tool"
-                found.append(document.problem((*place, "through"), what, "use a `command` of the tool's"))
             found += _way_through(scenario, app, document, (*place, "through"))
         found += _profile_problems(app, document, place)
         where = (*place, "params") if (*place, "params") in document.lines else place
@@ -199,18 +197,18 @@ def _app_problems(scenario: Scenario, document: Document) -> list[Problem]:
 
 def _way_through(scenario: Scenario, app: AppSpec, document: Document, place: Location) -> list[Problem]:
     """An app that can't use its tool would go past it, and its result would speak of something else."""
+    if app.app == "dns":
+        return [document.problem(place, *NO_NAMES)]
     tool = next((tool for tool in scenario.tools if tool.name == app.through), None)
     try:
-        use = load_recipe(tool.recipe).use if tool is not None else None
+        recipe = load_recipe(tool.recipe) if tool is not None else None
     except InputError:
         return []  # told where the tool stands
-    if tool is None or use is None:
+    if tool is None or recipe is None:
         return []
-    if use.command:
-        what = f"`{tool.name}` is a client of its own: apps can't go through it"
-        return [document.problem(place, what, "test it by `testbed tool`, or run its command as an app")]
-    if use.wrapper and app.app != "command":
-        return [document.problem(place, f"`{tool.name}` wraps commands, not `{app.app}`", "use the app `command`")]
+    if why := why_not(app.app, SERVERS.get(app.app, frozenset()), tool.name, recipe, tool.server):
+        return [document.problem(place, *why)]
+    use = recipe.use
     if (use.whole_host or use.dns) and app.node != tool.node:
         what = f"`{tool.name}` serves its own host {tool.node}, not {app.node}"
         return [document.problem(place, what, f"put the app `on: {tool.node}`")]

@@ -202,6 +202,12 @@ PARAMS: Mapping[str, type[Strict]] = {
     "command": CommandParams,
 }  # fmt: skip
 
+#: Kind of app → the world hosts where servers of its own stand; the others ask servers that anybody could ask
+SERVERS: Mapping[str, frozenset[str]] = {
+    "messenger": frozenset({"messenger", "media"}), "call": frozenset({"relay"}),
+    "xmpp": frozenset({"tools"}), "webrtc": frozenset({"tools"}),
+}  # fmt: skip
+
 #: Kind of app → what it measures → what that is
 KPIS: Mapping[str, Mapping[str, str]] = {
     "dns": {"resolve_s": "seconds until the answer"},

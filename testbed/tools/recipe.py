@@ -110,9 +110,9 @@ class Use(Strict):
     """The address of a resolver that the whole host is pointed to; a VPN may bring one along."""
     whole_host: bool = False
     """A TUN device or a packet filter serves the whole host; apps need nothing."""
-    carries: Literal["web", "http", "names"] = "web"
-    """`http`: only pages without TLS. `names`: it only resolves names; a site that is blocked by more than its name
-    stays blocked."""
+    carries: Literal["web", "tcp", "http", "names"] = "web"
+    """`tcp`: no datagrams, though it serves the whole host. `http`: only pages without TLS. `names`: it only resolves
+    names; a site that is blocked by more than its name stays blocked."""
 
 
 class Recipe(Strict):

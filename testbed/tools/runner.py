@@ -140,10 +140,14 @@ class Tool:
             self._await(self._start(launch, self.server_node, self._server))
 
     def start_client(self, *, wait: bool = True) -> None:
-        """Start the client's side; without `wait` its programs are started and not looked at again."""
-        for launch in self.rendered.client:
+        """Start the client's side; without `wait` only what stands before a step done once must be ready.
+
+        Such a step may work on it (an address for a device). The programs behind are then not looked at again.
+        """
+        last = max((number for number, launch in enumerate(self.rendered.client) if launch.once), default=-1)
+        for number, launch in enumerate(self.rendered.client):
             program = self._start(launch, self.client_node, self._client)
-            if wait or launch.once:
+            if wait or number <= last:
                 self._await(program)
         if self.rendered.dns is not None:
             self._resolver = self._point_to(f"nameserver {self.rendered.dns}\noptions timeout:5 attempts:2\n")

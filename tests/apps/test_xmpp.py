@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.apps import prosody, xmpp
+from testbed.apps.connect import Access
 from testbed.apps.outcome import Failure
 from testbed.authority import Authority
 
@@ -35,7 +36,7 @@ def test_the_end_of_a_connection_has_a_word_and_an_operation(
     bundle = Authority.create(tmp_path).bundle
 
     async def end() -> Failure:
-        person = xmpp.Person("a@chat.example", str(bundle), direct=True)
+        person = xmpp.Person("a@chat.example", Access(str(bundle)), direct=True)
         person.client.event("connecting")
         if during != "connect":
             person.client.event("tls_success")
@@ -47,3 +48,48 @@ def test_the_end_of_a_connection_has_a_word_and_an_operation(
 
     failure = asyncio.run(end())
     assert (failure.word, failure.operation) == (word, operation)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_through_a_proxy_the_name_goes_to_its_far_end_and_the_stream_behind_it(direct: bool, tmp_path: Path) -> None:
+    bundle = Authority.create(tmp_path).bundle
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A SOCKS5 proxy (RFC 1928) without a far end."""
+        assert await reader.readexactly(3) == b"\5\1\0"
+        writer.write(b"\5\0")
+        head = await reader.readexactly(5)
+        await heard.put(await reader.readexactly(head[4] + 2))
+        writer.write(b"\5\0\0\1" + bytes(6))
+        await heard.put(await reader.read(9))
+        writer.close()
+
+    async def log_in() -> Failure:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        proxy = f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        person = xmpp.Person("a@chat.example", Access(str(bundle), proxy), direct=direct)
+        with pytest.raises(Failure) as caught:
+            await asyncio.wait_for(person.log_in("chat.example", 5222), 10)
+        await person.leave()
+        server.close()
+        return caught.value
+
+    failure = asyncio.run(log_in())
+    assert heard.get_nowait() == b"chat.example" + (5222).to_bytes(2, "big")
+    assert heard.get_nowait().startswith(b"\x16\x03" if direct else b"<stream:s")
+    assert (failure.word in ("eof_error", "connection_reset"), failure.operation) == (True, "tls_handshake")
+
+
+def test_a_proxy_that_is_not_there_is_to_blame(tmp_path: Path) -> None:
+    bundle = Authority.create(tmp_path).bundle
+
+    async def log_in() -> Failure:
+        person = xmpp.Person("a@chat.example", Access(str(bundle), "socks5://127.0.0.1:9"), direct=False)
+        with pytest.raises(Failure) as caught:
+            await asyncio.wait_for(person.log_in("chat.example", 5222), 10)
+        await person.leave()
+        return caught.value
+
+    failure = asyncio.run(log_in())
+    assert (failure.word, failure.operation) == ("connection_refused", "connect through the tool")

@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,31 @@ def test_every_page_has_its_picture_there_and_in_the_report(eye: tuple[dict[str,
     assert report.count('src="data:image/png') == len(browsers)
 
 
-def test_a_photo_over_xmpp_reached_the_friend(eye: tuple[dict[str, Any], Path]) -> None:
-    """Prosody says that it was put there by one connection and fetched by another before the receipt came."""
-    sent = attempts(eye[0])["photo"]["kpis"]
-    assert 0 < sent["session_s"] < sent["delivery_s"]
-    (stored,) = (eye[1] / "work" / "serve-xmpp").glob("upload*/http_file_share/*")
-    assert stored.stat().st_size == 30_000
+def test_photos_over_xmpp_reached_the_friend(eye: tuple[dict[str, Any], Path]) -> None:
+    """Prosody says that each was put there by one connection and fetched by another before the receipt came."""
+    for name in ("photo", "carried"):
+        sent = attempts(eye[0])[name]["kpis"]
+        assert 0 < sent["session_s"] < sent["delivery_s"]
+    stored = (eye[1] / "work" / "serve-xmpp").glob("upload*/http_file_share/*")
+    assert sorted(path.stat().st_size for path in stored) == [20_000, 30_000]
+
+
+def test_what_went_through_a_tool_is_seen_as_the_tools(eye: tuple[dict[str, Any], Path]) -> None:
+    """The same server and the same relay's port that the censor stops are behind Shadowsocks and WireGuard."""
+    found = attempts(eye[0])
+    assert [found[name]["failure"] for name in ("listed", "call-3478")] == ["connection_reset", "generic_timeout_error"]
+    seen = subprocess.run(
+        ["tshark", "-r", str(eye[1] / "pcap" / "gateway-inside.pcapng"), "-Y", "ip.src == 100.64.1.0/24",
+         "-T", "fields", "-e", "ip.src", "-e", "ip.dst", "-e", "tcp.dstport", "-e", "udp.dstport", "-e", "tcp.stream"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    rows = [line.split("\t") for line in seen.splitlines()]
+    vpn = [(target, port) for source, target, _, port, _ in rows if source == "100.64.1.2"]
+    assert set(vpn) == {("198.18.0.22", "51820")}
+    assert len(vpn) > 100
+    connections = Counter(port for _, port in {(stream, port) for _, _, port, _, stream in rows if stream})
+    assert [connections[port] for port in ("5222", "5223", "5281")] == [2, 1, 1]  # text and listed; the other photo
+    assert connections["8388"] >= 2  # the message, and the photo put there
 
 
 def test_the_call_is_real_rtp_through_the_relay(eye: tuple[dict[str, Any], Path]) -> None:

@@ -186,6 +186,18 @@ def test_one_that_does_its_work_and_ends_is_waited_for(fake: Fixture) -> None:
         bad.start_client()
 
 
+def test_a_step_that_works_on_a_device_finds_it_there_also_where_nobody_waits(fake: Fixture) -> None:
+    device = {
+        "name": "device", "argv": ["sh", "-c", "sleep 0.2; touch device; exec sleep 60"],
+        "ready": {"succeeds": ["sh", "-c", f"test -e {fake.folder}/work/tool-fake/device"]},
+    }  # fmt: skip
+    up = {"name": "up", "argv": ["test", "-e", "device"], "once": True}
+    slow = {"name": "slow", "argv": ["sleep", "60"], "ready": {"says": "never", "within": "20 s"}}
+    tool = fake.tool(client=[device, up, slow])
+    tool.start_client(wait=False)
+    assert tool.died() == []
+
+
 def test_a_second_start_is_not_taken_for_ready_by_the_first_ones_log(fake: Fixture) -> None:
     code = (
         "import os,time;b=os.path.exists('again');open('again','w').close();b or print('up',flush=True);time.sleep(60)"
