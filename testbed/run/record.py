@@ -24,6 +24,7 @@ def merge_events(country: Country, steps: Iterable[Mapping[str, Any]]) -> list[d
         for side in ("inside", "outside"):
             raw = country.raw_capture(box, side)
             if country.spec.capture and raw.exists():
+                directory.capture(box, side).parent.mkdir(exist_ok=True)
                 frames = capture.annotate(raw, directory.capture(box, side), own)
                 raw.unlink()
                 for event in own:

@@ -21,7 +21,7 @@ from testbed.clock import RunClock
 from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
 from testbed.net.stem import Stem
-from testbed.run import faithful, gate
+from testbed.run import faithful, gate, record
 from testbed.run.controls import PASSING_ONES, candidates, fit, sees_one_at_a_time, with_path
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
@@ -321,6 +321,8 @@ def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
         try:
             tool = start_tool(country, tool_spec)
         except ToolError as error:
+            country.stop()
+            record.merge_events(country, [])
             broken = {"policy": "open", "verdict": "broken", "why": [], "started": str(error)}
             directory.write_json(directory.result, {**result, "policies": [broken], "fidelity": {}})
             return 0
@@ -331,6 +333,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
         died = country.check_alive()
         stats = {} if died else country.stats()
         country.stop()
+        record.merge_events(country, [])
         result["fidelity"] = faithful.measure(country, stats)
     why = gate.reasons_invalid(result["fidelity"], stats, died, [])
     for item in result["policies"] if why else []:

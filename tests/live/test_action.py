@@ -46,9 +46,24 @@ def perform(folder: Path, **inputs: str) -> tuple[int, dict[str, str], str]:
 QUICK = {"policies": "tm-2022", "link": "none", "connections": "2", "soak": "0"}
 
 
-def test_a_recipe_and_a_suite_are_judged_and_told(tmp_path: Path) -> None:
+SCENARIO = """scenario: page
+title: A page without a link
+link: none
+policy: open
+duration: 2 s
+apps: [{name: page, app: web, params: {url: "https://news.example/"}}]
+expect: [{phase: start, app: page, verdict: ok}]
+"""
+MATRIX = "matrix: own\ntitle: A page in two countries\nscenarios: [./page.yaml]\npolicies: [open, tm-shutdown]\n"
+
+
+def test_a_recipe_a_matrix_and_a_suite_are_judged_and_told(tmp_path: Path) -> None:
+    (tmp_path / "page.yaml").write_text(SCENARIO)
+    (tmp_path / "m.yaml").write_text(MATRIX)
     (tmp_path / "test_own.py").write_text("def test_well(): pass\ndef test_bad(): assert 1 == 2, 'no way'\n")
-    status, outputs, summary = perform(tmp_path, **QUICK, recipe="direct", pytest="test_own.py")
+    status, outputs, summary = perform(
+        tmp_path, **QUICK, recipe="direct", matrix="m.yaml", shard="2/2", pytest="test_own.py"
+    )  # fmt: skip
     results = Path(outputs["results"])
     assert (status, outputs["status"], results.parent) == (1, "1", tmp_path), summary
     tools = json.loads((results / "tools.json").read_text())["tools"]
@@ -61,7 +76,14 @@ def test_a_recipe_and_a_suite_are_judged_and_told(tmp_path: Path) -> None:
     assert "| tm-2022 | ❌ blocked | 0/2 |" in summary
     assert "| test\\_own test\\_bad | ❌ failed | AssertionError: no way" in summary
     assert (results / "junit-pytest.xml").exists()
-    assert list((results / "runs" / "direct" / "logs").iterdir())
+    run = results / "runs" / "direct"
+    assert list((run / "logs").iterdir())
+    seen = [capture.stat().st_size > 10_000 for capture in (run / "pcap").glob("gateway-*side.pcapng")]
+    assert seen == [True, True]
+    (cell,) = ElementTree.parse(results / "junit-matrix.xml").iter("testcase")
+    assert cell.attrib["name"] == "page+tm-shutdown+1"  # the second of two shards
+    assert cell.find("failure") is not None
+    assert "0 of 1 passed" in summary
 
 
 def test_nothing_to_judge_is_bad_input(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_user_space_carries_the_national_link(testbed: Testbed, tmp_path: Path) 
         assert fidelity[side]["lost"] == 0
     trips = load_run(tmp_path / "run").round_trips  # no capture: the link's log stands in, and says so
     assert set(trips.column("kind")) == {"link"}
+    assert not (tmp_path / "run" / "pcap").exists()
     assert min(trips.column("rtt_s")) == pytest.approx(0.205, abs=0.03)
 
 
