@@ -51,7 +51,7 @@ title: A page without a link
 link: none
 policy: open
 duration: 2 s
-apps: [{name: page, app: web, params: {url: "https://news.example/"}}]
+apps: [{name: page, app: web, timeout: 1 s, params: {url: "https://news.example/"}}]
 expect: [{phase: start, app: page, verdict: ok}]
 """
 MATRIX = "matrix: own\ntitle: A page in two countries\nscenarios: [./page.yaml]\npolicies: [open, tm-shutdown]\n"
