@@ -42,7 +42,7 @@ class RunDirectory:
     def prepared(cls, path: Path) -> RunDirectory:
         """Take an existing directory and make the folders inside it."""
         directory = cls(path.resolve())
-        for folder in ("logs", "apps", "control", "work"):
+        for folder in ("logs", "pcap", "apps", "control", "work"):
             (directory.path / folder).mkdir(exist_ok=True)
         return directory
 
@@ -118,7 +118,7 @@ class RunDirectory:
         return self.path / "work" / f"{box}.events.jsonl"
 
     def capture(self, box: str, side: str) -> Path:
-        """The capture of one side of one box; there are none, and no folder for them, if nothing was captured."""
+        """The capture of one side of one box."""
         return self.path / "pcap" / f"{box}-{side}.pcapng"
 
     def write_json(self, path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,12 +25,13 @@ def merge_events(country: Country, steps: Iterable[Mapping[str, Any]]) -> list[d
         for side in ("inside", "outside"):
             raw = country.raw_capture(box, side)
             if country.spec.capture and raw.exists():
-                directory.capture(box, side).parent.mkdir(exist_ok=True)
                 frames = capture.annotate(raw, directory.capture(box, side), own)
                 raw.unlink()
                 for event in own:
                     event.setdefault("frames", {})[side] = frames.get(event["trigger"]["hash"], [])
         decisions.extend(own)
+    with contextlib.suppress(OSError):  # not empty: captures are there
+        (directory.path / "pcap").rmdir()
     merged.extend(decisions)
     merged.sort(key=lambda event: event["t"])
     with directory.events.open("w", encoding="utf-8") as stream:

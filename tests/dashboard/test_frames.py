@@ -21,7 +21,7 @@ def packet(number: int) -> bytes:
 
 def test_a_frame_is_found_by_its_key_wherever_it_was_captured(tmp_path: Path) -> None:
     directory = RunDirectory.prepared(tmp_path)
-    directory.capture("gateway", "outside").parent.mkdir()
+    directory.capture("gateway", "outside").parent.mkdir(exist_ok=True)
     with directory.capture("gateway", "outside").open("wb") as stream:
         writer = PcapngWriter(stream)
         for number in range(1, 5):

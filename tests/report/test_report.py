@@ -124,7 +124,7 @@ def test_html_holds_the_screenshots_and_links_the_captures(tmp_path: Path) -> No
     (folder / "screenshots").mkdir()
     (folder / "screenshots" / "page at 3 s.png").write_bytes(PNG)
     (folder / "screenshots" / "too large.png").write_bytes(PNG + bytes(9 << 20))
-    (folder / "pcap").mkdir()
+    (folder / "pcap").mkdir(exist_ok=True)
     (folder / "pcap" / "gateway-inside.pcapng").write_bytes(b"x" * 1500)
     page = html.render(load_run(folder))
     assert base64.b64encode(PNG).decode() in page
