@@ -100,7 +100,7 @@ def test_a_link_of_the_kernel_is_steered_and_sampled_like_ours(tmp_path: Path) -
     try:
         directory = RunDirectory(tmp_path / "run")
         steering = Steering(directory)
-        speeds = [_speed(directory)]
+        speeds = [max(_speed(directory) for _ in range(2))]  # a segment lost to the full queue costs TCP a second
         steering.rate(20e6)
         speeds.append(_speed(directory))
         steering.cut(True)
@@ -118,7 +118,7 @@ def test_a_link_of_the_kernel_is_steered_and_sampled_like_ours(tmp_path: Path) -
     assert {sample["down"]["rate_bps"] for sample in samples} == {2e6, 20e6}
     assert max(sample["down"]["queue_bytes"] for sample in samples) > 20_000
     most = max(sample["down"]["arrived_bytes"] for sample in samples if sample["down"]["rate_bps"] == 2e6)
-    assert 350_000 < most < 450_000, "all but what the last tenth of a second brought"
+    assert 500_000 < most < 900_000, "of two times 400 kB, all but what a pause or the last tenth of a second cost"
 
 
 def _speed(directory: RunDirectory) -> float:
