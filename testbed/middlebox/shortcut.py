@@ -73,22 +73,20 @@ class ShortCut:
             *_hook(f"{name} {_OUT}", "ingress", self.outside),
             *_hook(f"{name} {_RENEW}", "egress", self.outside),
             *_anew("counter", f"{name} {counter}", "{ }"),
+            f"add rule {name} {_RENEW} meta mark != {mark:#x} accept",
         ]
         for version in (4, 6) if ipv6 else (4,):
             flows, inward, outward = f"bulk{version}", self.inside.neighbour(version), self.outside.neighbour(version)
             if inward is None or outward is None:
                 continue
             into, back = _key(version, from_inside=True), _key(version, from_inside=False)
-            lines += [
-                *_anew("set", f"{name} {flows}", _set(version)),
-                f"add rule {name} {_IN} {_syn(version, into)}",
-                f"add rule {name} {_OUT} {_syn(version, back)}",
-                f"add rule {name} {_RENEW} meta mark {mark:#x} {_IS[version]} update @{flows} {{ {into} }}",
-            ]
+            lines += _anew("set", f"{name} {flows}", _set(version))
             for chain, key, port, there in ((_IN, into, self.outside, outward), (_OUT, back, self.inside, inward)):
                 way = f'fwd {_FAMILIES[version]} to {there} device "{port.name}"'
                 bulk = f"{_plain(version, port.mtu)} {key} @{flows}"
                 lines.append(f"add rule {name} {chain} {bulk} counter name {counter} {way}")
+                lines.append(f"add rule {name} {chain} {_syn(version, key)}")
+            lines.append(f"add rule {name} {_RENEW} {_IS[version]} update @{flows} {{ {into} }}")
         return "\n".join(lines) + "\n"
 
 
