@@ -121,7 +121,7 @@ def kept_cells() -> dict[str, dict[str, Any]]:
     return {name: entry["policies"] for name, entry in kept.items() if entry["policies"]}
 
 
-#: rows that lack more than Geneva's mock censors: their last runs were judged late on a busy machine
+#: rows that lack more than Geneva's mock censors: not run yet
 NOT_YET = (
     "geneva-badsum", "geneva-ttl", "outline", "ptunnel-ng", "stunnel", "tuic", "vless-tls", "vmess-mkcp",
     "vmess-ws-tls", "wireguard",
