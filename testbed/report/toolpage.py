@@ -28,7 +28,7 @@ the table on every change.
 | ✗ `rule` | blocked, and by which rule; with its chance, if it acts on a share of the connections only |
 | ✗ `everything` | no net: a shutdown lets nothing cross, whatever the tool |
 | – | nothing is proven: the policy does nothing to a client that asks as this tool does ([why](#where-a-dash-stands)) |
-| | not tried yet, or the machine was too busy to prove anything |
+| | not tried yet |
 """
 _GROUPS = (
     ("Turkmenistan, by date", "tm-", "policies/turkmenistan.md"),

@@ -121,17 +121,10 @@ def kept_cells() -> dict[str, dict[str, Any]]:
     return {name: entry["policies"] for name, entry in kept.items() if entry["policies"]}
 
 
-#: rows that lack more than Geneva's mock censors: not run yet
-NOT_YET = (
-    "geneva-badsum", "geneva-ttl", "outline", "ptunnel-ng", "stunnel", "tuic", "vless-tls", "vmess-mkcp",
-    "vmess-ws-tls", "wireguard",
-)  # fmt: skip
-
-
 def test_every_recipe_has_a_cell_under_every_policy_of_a_country() -> None:
     policies = {name for name in shipped.names("policies") if not name.startswith("geneva-")}
     lacking = {name: sorted(policies - set(cells)) for name, cells in kept_cells().items() if policies - set(cells)}
-    assert set(lacking) <= set(NOT_YET), "run `testbed tool RECIPE --policy P --json` and scripts/tools-page"
+    assert lacking == {}, "run `testbed tool RECIPE --policy P --json` and scripts/tools-page"
 
 
 def why_nothing(use: Use, policy: str) -> str | None:
@@ -169,8 +162,7 @@ def test_whole_rows_and_columns_agree_with_what_happened() -> None:
         assert (cells["tor"][policy].get("by") == ["tor-relays"]) == (policy in STUN_BLOCKED), policy
     for name, found in cells.items():
         assert found["open"]["verdict"] == "passes", name
-        shut = found.get("tm-shutdown") if name in NOT_YET else found["tm-shutdown"]
-        assert shut is None or shut == {"verdict": "blocked", "by": ["everything"]}, name
+        assert found["tm-shutdown"] == {"verdict": "blocked", "by": ["everything"]}, name
     blocked = {policy for policy, cell in cells["direct"].items() if cell["verdict"] == "blocked"}
     assert blocked == set(shipped.names("policies")) - {"open", NO_PAGE}
 
