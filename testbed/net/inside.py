@@ -94,9 +94,9 @@ def _set(namespace: int) -> None:
     _checked(_LIBC.setns(namespace, 0), "setns")
 
 
-def leave(what: Callable[[], int]) -> NoReturn:
-    """Do something and end this process with its status, whatever happens; nothing of the parent's is run here."""
-    status = 4
+def leave(what: Callable[[], int], *, failed: int = 4) -> NoReturn:
+    """Do something and end this process with its status, or `failed`; nothing of the parent's is run here."""
+    status = failed
     try:
         status = what()
     except BaseException:

@@ -27,7 +27,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from testbed import proc
 from testbed.errors import TestbedError
@@ -175,41 +175,36 @@ def _part(request: Mapping[str, Any], descriptors: Sequence[int], telling: int) 
     if pid == 0:
         while os.getppid() == between:
             time.sleep(_FIRST_LOOK_S)
-        _be(request, descriptors)
+        inside.leave(lambda: _be(request, descriptors), failed=1)
     os.write(telling, str(pid).encode())
     return 0
 
 
-def _be(request: Mapping[str, Any], descriptors: Sequence[int]) -> NoReturn:
-    """Be `python -m MODULE ARGUMENTS` to the end."""
-    status = 1
+def _be(request: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+    """Be `python -m MODULE ARGUMENTS` to the end; return its exit status."""
+    argv = request["argv"]
+    os.setpgid(0, 0)
+    output, errors = descriptors
+    for number, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, errors)):
+        os.dup2(descriptor, number)
+    inside.join(request["holder"])
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    for each in _OURS:
+        signal.signal(each, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    title.take(argv)
+    name, *sys.argv[1:] = proc.module_of(argv)
     try:
-        argv = request["argv"]
-        os.setpgid(0, 0)
-        output, errors = descriptors
-        for number, descriptor in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, errors)):
-            os.dup2(descriptor, number)
-        inside.join(request["holder"])
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        os.chdir(request["cwd"])
-        os.environ.clear()
-        os.environ.update(request["env"])
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for each in _OURS[1:]:
-            signal.signal(each, signal.SIG_DFL)
-        title.take(argv)
-        name, *sys.argv[1:] = proc.module_of(argv)
-        status = _status_of(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True), forgetting=name)
+        return _status_of(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True), forgetting=name)
     except KeyboardInterrupt:
         traceback.print_exc()
+        sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        raise
 
 
 def _status_of(program: Callable[[], object], *, forgetting: str) -> int:

@@ -189,7 +189,7 @@ def test_one_that_does_its_work_and_ends_is_waited_for(fake: Fixture) -> None:
 def test_a_step_that_works_on_a_device_finds_it_there_also_where_nobody_waits(fake: Fixture) -> None:
     device = {
         "name": "device", "argv": ["sh", "-c", "sleep 0.2; touch device; exec sleep 60"],
-        "ready": {"succeeds": ["sh", "-c", f"test -e {fake.folder}/work/tool-fake/device"]},
+        "ready": {"succeeds": ["test", "-e", str(fake.folder.joinpath("work", "tool-fake", "device"))]},
     }  # fmt: skip
     up = {"name": "up", "argv": ["test", "-e", "device"], "once": True}
     slow = {"name": "slow", "argv": ["sleep", "60"], "ready": {"says": "never", "within": "20 s"}}
