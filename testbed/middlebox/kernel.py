@@ -36,7 +36,7 @@ from testbed import proc
 from testbed.dpi.flow import IDLE_S
 from testbed.dpi.policy import KernelSet
 from testbed.errors import MachineError
-from testbed.middlebox.shortcut import ShortCut
+from testbed.middlebox.shortcut import LEASE_S, ShortCut, lease
 
 QUEUE = 0
 TABLE = "security"
@@ -45,9 +45,11 @@ PASSED, DROPPED = "passed", "dropped"
 _PASS, _DROP, _BULK = 0x10000, 0x20000, 0x40000
 _MOST_FLOWS = 1_000_000
 _KNOWN = "known"
+_LEASED = "leased"
 _ASK = "ask"
 _ASKING = f"*{TABLE}\n:{_ASK} - [0:0]\n-A {_ASK} -j NFQUEUE --queue-num {QUEUE}\nCOMMIT\n"
-_FLOWS = PASSED, DROPPED, _KNOWN
+_TIMEOUTS_S = {PASSED: IDLE_S + LEASE_S, DROPPED: IDLE_S, _KNOWN: IDLE_S, _LEASED: LEASE_S}
+"""Of the sets of flows; a passed one that has just taken the short cut may be unheard of for the time of its lease."""
 _CHAINS = tuple(f"{chain}_{way}" for chain in ("undecided", "passed", "learn", "cross") for way in ("in", "out"))
 
 
@@ -86,7 +88,7 @@ class Marks:
 
     @property
     def bulk(self) -> int:
-        """The mark of a packet that keeps its flow among the passed, and so in `shortcut`'s set, too."""
+        """The mark of a packet's copy that tells `shortcut` of a passed flow."""
         return _BULK | self.generation
 
 
@@ -102,26 +104,28 @@ class Rules:
 
     def replace(self, marks: Marks, sets: Sequence[KernelSet]) -> None:
         """Change the rules in one step; `MachineError` if this kernel lacks something that they need."""
-        text = ruleset(marks, sets, self._inside, ipv6=self._ipv6, before=self._before)
         try:
             if self._before is None:
-                self._prepare()
-            if self._short_cut is not None:
-                text += self._short_cut.ruleset(TABLE, PASSED, marks.bulk, ipv6=self._ipv6)
-            proc.run(["nft", "-f", "-"], input=text, timeout_s=30)
+                self._prepare(marks)
+            proc.run(["nft", "-f", "-"], input=self._text(marks, sets), timeout_s=30)
         except proc.CommandError as error:
             mend = "`testbed doctor` tries what it needs"
             raise MachineError(f"the kernel refuses the box's rules: {error}", mend) from None
         self._before = sets
 
-    def _prepare(self) -> None:
+    def _text(self, marks: Marks, sets: Sequence[KernelSet]) -> str:
+        text = ruleset(marks, sets, self._inside, ipv6=self._ipv6, before=self._before, short_cut=self._short_cut)
+        if self._short_cut is not None:
+            text += self._short_cut.ruleset(TABLE, PASSED, marks.bulk, ipv6=self._ipv6)
+        return text
+
+    def _prepare(self, marks: Marks) -> None:
         """Make the chain that queues, and find out whether this kernel can do the short cut; it is no must."""
         for program in ("iptables-nft-restore", *(["ip6tables-nft-restore"] if self._ipv6 else [])):
             proc.run([program, "--noflush", "-w", "5"], input=_ASKING)
-        if self._short_cut is not None:
-            trial = self._short_cut.ruleset(TABLE, PASSED, 0, ipv6=self._ipv6)
-            if proc.run(["nft", "--check", "-f", "-"], input=trial, check=False).status:
-                self._short_cut = None
+        trial = self._text(marks, ())
+        if self._short_cut is not None and proc.run(["nft", "--check", "-f", "-"], input=trial, check=False).status:
+            self._short_cut = None
 
 
 def counter_name(index: int) -> str:
@@ -130,18 +134,35 @@ def counter_name(index: int) -> str:
 
 
 def ruleset(
-    marks: Marks, sets: Sequence[KernelSet], inside: str, *, ipv6: bool, before: Sequence[KernelSet] | None = None
+    marks: Marks,
+    sets: Sequence[KernelSet],
+    inside: str,
+    *,
+    ipv6: bool,
+    before: Sequence[KernelSet] | None = None,
+    short_cut: ShortCut | None = None,
 ) -> str:
-    """Return the tables, one for each family, as `nft -f` reads them; `before`: the sets that stand in them now.
+    """Return the tables, one for each family, as `nft -f` reads them.
+
+    `before`: the sets that stand in them now; `short_cut`: to be told of passed flows.
 
     A packet of a passed flow is the most frequent one by far, so it meets as few expressions as can be: each costs
     some ten nanoseconds, a forwarded packet some two thousand.
     """
-    return "".join(_table(version, marks, sets, inside, before) for version in ((4, 6) if ipv6 else (4,)))
+    return "".join(
+        _table(version, marks, sets, inside, before, leasing=short_cut is not None and short_cut.leads(version))
+        for version in ((4, 6) if ipv6 else (4,))
+    )
 
 
 def _table(
-    version: int, marks: Marks, sets: Sequence[KernelSet], inside: str, before: Sequence[KernelSet] | None
+    version: int,
+    marks: Marks,
+    sets: Sequence[KernelSet],
+    inside: str,
+    before: Sequence[KernelSet] | None,
+    *,
+    leasing: bool,
 ) -> str:
     """Return one family's table.
 
@@ -151,12 +172,12 @@ def _table(
     name = f"{_FAMILIES[version].family} {TABLE}"
     ways = _Way(version, from_inside=True), _Way(version, from_inside=False)
     parts = [
-        *(_flow_set(flows, version) for flows in _FLOWS),
+        *(_flow_set(flows, version) for flows in _TIMEOUTS_S),
         *(text for index, item in enumerate(sets) for text in _prefix_set(index, item, version)),
         *(f"counter {counter} {{ }}" for counter in _counters(sets)),
         *(_block(f"chain undecided_{way.name}", [f"meta mark != 0 goto learn_{way.name}", f"goto {_ASK}"])
           for way in ways),
-        *(_block(f"chain passed_{way.name}", _passed(way, marks)) for way in ways),
+        *(_block(f"chain passed_{way.name}", _passed(way, marks, leasing=leasing)) for way in ways),
         *(_block(f"chain learn_{way.name}", _learning(way, marks)) for way in ways),
         *(_block(f"chain cross_{way.name}", _crossing(way, sets)) for way in ways),
         _block("chain forward", [f'iif "{inside}" goto cross_in', "goto cross_out"]),
@@ -174,7 +195,7 @@ def _table(
 
 def _contents(version: int, sets: Sequence[KernelSet]) -> Iterator[tuple[str, str]]:
     """Yield what the chains of a table with these sets name, to be deleted once their rules are gone."""
-    yield from (("set", flows) for flows in _FLOWS)
+    yield from (("set", flows) for flows in _TIMEOUTS_S)
     yield from (("set", f"prefixes{n}") for n, item in enumerate(sets) if _of_version(item.prefixes, version))
     yield from (("counter", name) for name in _counters(sets))
 
@@ -217,13 +238,16 @@ def _crossing(way: _Way, sets: Sequence[KernelSet]) -> list[str]:
     ]
 
 
-def _passed(way: _Way, marks: Marks) -> list[str]:
+def _passed(way: _Way, marks: Marks, *, leasing: bool) -> list[str]:
     # every TCP flow hears from the inside, if only in acknowledgements: to be kept, it need not be touched twice
-    kept, marked = ("", f"meta mark set {marks.bulk:#x} ") if way.from_inside else ("meta l4proto udp ", "")
+    kept = "" if way.from_inside else "meta l4proto udp "
+    leased = f"meta l4proto tcp {way.key} != @{_LEASED} add @{_LEASED} {{ {way.key} }} {lease(way.version, marks.bulk)}"
     return [
         # SYN without ACK; a datagram may look so
-        f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} goto undecided_{way.name}",
-        f"{kept}update @{PASSED} {{ {way.key} }} {marked}".strip(),
+        f"@th,104,8 & 0x12 == 0x02 delete @{PASSED} {{ {way.key} }} delete @{_LEASED} {{ {way.key} }} "
+        f"goto undecided_{way.name}",
+        f"{kept}update @{PASSED} {{ {way.key} }}",
+        *([leased] if leasing and way.from_inside else []),
         f"counter name {PASSED} accept",
     ]
 
@@ -278,7 +302,8 @@ def _of_version(prefixes: Iterable[str], version: int) -> list[str]:
 def _flow_set(name: str, version: int) -> str:
     address = _FAMILIES[version].type
     kind = f"type {address} . {address} . inet_proto . inet_service . inet_service"
-    return _block(f"set {name}", [kind, "flags dynamic,timeout", f"timeout {IDLE_S:.0f}s", f"size {_MOST_FLOWS}"])
+    timeout = f"timeout {_TIMEOUTS_S[name]:.0f}s"
+    return _block(f"set {name}", [kind, "flags dynamic,timeout", timeout, f"size {_MOST_FLOWS}"])
 
 
 def _block(head: str, lines: Iterable[str]) -> str:

@@ -1,14 +1,17 @@
 """The short cut for the bulk of passed TCP flows: from one port of the box to the other, before the IP stack sees it.
 
-    port it comes by (ingress)             forward (`kernel`)                  port it leaves by (egress)
-    in `bulk`, long, ACK alone: out ─────────────────────────────────────────▶
-    SYN: its flow leaves `bulk` ─────────▶ passed, short: marked ────────────▶ marked: its flow joins `bulk`
+    port it comes by (ingress)             forward (`kernel`)                  loopback (egress)
+    in `bulk`, ACK alone: out by the other port
+    SYN: its flow leaves `bulk` ─────────▶ passed, no lease: a marked copy ──▶ marked: its flow joins `bulk`; dropped
     everything else ─────────────────────▶ as `kernel` says
 
 Only what a router does nothing special to goes this way: a whole IP packet without options that fits the way out and
-lives longer than one more hop. All else of the flow, its bare acknowledgements and the ends of its bursts above all, is
-forwarded as ever; that keeps the flow in `kernel`'s set of passed ones and, by its mark, in `bulk`. So a flow is in
-`bulk` no longer than it is there.
+lives longer than one more hop. The flow is leased for `LEASE_S`; then a packet is forwarded as ever, which keeps the
+flow in `kernel`'s set of passed ones and renews the lease. So a flow is in `bulk` no longer than it is there.
+
+Sets belong to one family of tables, and this is another than `kernel`'s: what is known there is told here by a copy of
+the packet. A hook at the port of exit could read a mark instead, but then every packet of the bulk would meet it, too,
+and one hook costs half of what the short cut saves.
 
 A packet's way out must be known without a look at the routes: from a port with a single neighbour.
 """
@@ -21,15 +24,14 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from testbed.dpi.flow import IDLE_S
-
 _SIOCGIFMTU = 0x8921
-_LONG_BYTES = 512
-"""Shorter packets are forwarded as ever: an acknowledgement renews its flow, and costs little."""
+LEASE_S = 5
+"""How long a flow stays in `bulk`, and its packets may go by unseen by `kernel`, before one is forwarded as ever."""
 _FAMILIES = {4: "ip", 6: "ip6"}
 _IS = {4: "meta protocol ip", 6: "meta protocol ip6"}
 _MOST_FLOWS = 1_000_000
-_IN, _OUT, _RENEW = "bulk_in", "bulk_out", "renew"
+_IN, _OUT, _JOIN = "bulk_in", "bulk_out", "join"
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +63,50 @@ class ShortCut:
     inside: Port
     outside: Port
 
+    def leads(self, version: int) -> bool:
+        """Tell whether packets of that version of IP have a known way out at both ports."""
+        return None not in (self.inside.neighbour(version), self.outside.neighbour(version))
+
     def ruleset(self, table: str, counter: str, mark: int, *, ipv6: bool) -> str:
         """Return the commands that make the rules, or make them anew with no flow in them, as `nft -f` reads them.
 
-        `table`: of the family netdev; `counter`: of passed packets; `mark`: of the packets that renew their flow.
+        `table`: of the family netdev; `counter`: of passed packets; `mark`: of the copies that `lease` makes.
         """
         name = f"netdev {table}"
         lines = [
             f"add table {name}",
-            *_hook(f"{name} {_IN}", "ingress", self.inside),
-            *_hook(f"{name} {_OUT}", "ingress", self.outside),
-            *_hook(f"{name} {_RENEW}", "egress", self.outside),
+            *_hook(f"{name} {_IN}", "ingress", self.inside.name),
+            *_hook(f"{name} {_OUT}", "ingress", self.outside.name),
+            *_hook(f"{name} {_JOIN}", "egress", "lo"),
             *_anew("counter", f"{name} {counter}", "{ }"),
-            f"add rule {name} {_RENEW} meta mark != {mark:#x} accept",
+            f"add rule {name} {_JOIN} meta mark != {mark:#x} accept",
         ]
         for version in (4, 6) if ipv6 else (4,):
-            flows, inward, outward = f"bulk{version}", self.inside.neighbour(version), self.outside.neighbour(version)
-            if inward is None or outward is None:
+            if not self.leads(version):
                 continue
+            flows = f"bulk{version}"
             into, back = _key(version, from_inside=True), _key(version, from_inside=False)
             lines += _anew("set", f"{name} {flows}", _set(version))
-            for chain, key, port, there in ((_IN, into, self.outside, outward), (_OUT, back, self.inside, inward)):
-                way = f'fwd {_FAMILIES[version]} to {there} device "{port.name}"'
-                bulk = f"{_plain(version, port.mtu)} {key} @{flows}"
+            for chain, key, here, there in (
+                (_IN, into, self.inside, self.outside),
+                (_OUT, back, self.outside, self.inside),
+            ):
+                way = f'fwd {_FAMILIES[version]} to {there.neighbour(version)} device "{there.name}"'
+                bulk = f"{_plain(version, there.mtu if there.mtu < here.mtu else None)} {key} @{flows}"
                 lines.append(f"add rule {name} {chain} {bulk} counter name {counter} {way}")
                 lines.append(f"add rule {name} {chain} {_syn(version, key)}")
-            lines.append(f"add rule {name} {_RENEW} {_IS[version]} update @{flows} {{ {into} }}")
+            lines.append(f"add rule {name} {_JOIN} {_IS[version]} update @{flows} {{ {into} }} drop")
         return "\n".join(lines) + "\n"
 
 
-def _hook(chain: str, hook: str, port: Port) -> list[str]:
+def lease(version: int, mark: int) -> str:
+    """Return what tells the short cut of a packet's flow, which must come from the inside: a statement of `kernel`."""
+    return f'meta mark set {mark:#x} dup to {_LOOPBACK[version]} device "lo"'
+
+
+def _hook(chain: str, hook: str, port: str) -> list[str]:
     """Return the commands for a chain at a port's hook, emptied: it stays for as long as the box does (`kernel`)."""
-    kind = f'type filter hook {hook} device "{port.name}" priority 0; policy accept;'
+    kind = f'type filter hook {hook} device "{port}" priority 0; policy accept;'
     return [f"add chain {chain} {{ {kind} }}", f"flush chain {chain}"]
 
 
@@ -105,7 +119,7 @@ def _anew(kind: str, name: str, content: str) -> list[str]:
 def _set(version: int) -> str:
     address = "ipv4_addr" if version == 4 else "ipv6_addr"
     kind = f"type {address} . {address} . inet_service . inet_service"
-    return f"{{ {kind}; flags dynamic,timeout; timeout {IDLE_S:.0f}s; size {_MOST_FLOWS}; }}"
+    return f"{{ {kind}; flags dynamic,timeout; timeout {LEASE_S}s; size {_MOST_FLOWS}; }}"
 
 
 def _key(version: int, *, from_inside: bool) -> str:
@@ -115,12 +129,16 @@ def _key(version: int, *, from_inside: bool) -> str:
     return f"{family} {inner}addr . {family} {outer}addr . tcp {inner}port . tcp {outer}port"
 
 
-def _plain(version: int, mtu: int) -> str:
-    """Return what a packet is that a router only hands on: a long segment in mid-burst, which has ACK alone."""
+def _plain(version: int, most: int | None) -> str:
+    """Return what a packet is that a router only hands on: a segment in mid-burst or an acknowledgement.
+
+    `most`: the bytes that fit the way out, if it takes less than the way in.
+    """
     if version == 6:  # TCP right behind the header: no fragment, no option
-        return f"ip6 nexthdr tcp tcp flags == ack ip6 length {_LONG_BYTES}-{mtu - 40} ip6 hoplimit > 1"
-    # the first four bytes at once: no options, no marks of quality (RFC 2474), the length
-    head = f"@nh,0,32 {0x45000000 | _LONG_BYTES:#x}-{0x45000000 | mtu:#x}"
+        fits = f"ip6 length 0-{most - 40} " if most else ""
+        return f"ip6 nexthdr tcp tcp flags == ack {fits}ip6 hoplimit > 1"
+    # the first bytes at once: no options, no marks of quality (RFC 2474), the length
+    head = f"@nh,0,32 {0x45000000:#x}-{0x45000000 | most:#x}" if most else "@nh,0,16 0x4500"
     return f"meta protocol ip {head} tcp flags == ack ip frag-off & 0x3fff == 0 ip ttl > 1"
 
 

@@ -46,8 +46,10 @@ add rule ip t c meta mark 1 update @f { ip saddr . meta l4proto . th sport } cou
 add rule ip t c tcp flags & (syn | ack) == syn delete @f { ip saddr . meta l4proto . th sport } return'"""
 _SHORT_CUT = f"""{_PAIR} nft 'add table netdev t; \
 add chain netdev t i {{ type filter hook ingress device pa priority 0; }}; \
-add chain netdev t e {{ type filter hook egress device pa priority 0; }}; \
-add rule netdev t i fwd ip to 198.18.0.1 device pa'"""
+add chain netdev t e {{ type filter hook egress device lo priority 0; }}; \
+add rule netdev t i fwd ip to 198.18.0.1 device pa; \
+add table ip t; add chain ip t c {{ type filter hook forward priority -160; }}; \
+add rule ip t c dup to 127.0.0.1 device lo'"""
 _REPAIR = f"""{sys.executable} -c \
 'import socket; s = socket.socket(); s.setsockopt(0, 19, 1); s.setsockopt(6, 19, 1)' && \
 ip rule add pref 100 fwmark 1 lookup 100 && ip route add local 0.0.0.0/0 dev lo table 100"""
@@ -70,8 +72,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("tcpdump", True, "", "no captures", _APT + "tcpdump", "tcpdump"),
     Probe("nft queue", False, "nft 'add table inet t; add chain inet t c; add rule inet t c queue num 5'",
           "iptables does the queueing", "modprobe nft_queue"),
-    Probe("nft short cut", False, _SHORT_CUT, "the bulk of a passed flow crosses a box a tenth slower",
-          "a Linux kernel of 5.16 or later, modprobe nft_fwd_netdev"),
+    Probe("nft short cut", False, _SHORT_CUT, "the bulk of a passed flow crosses a box a fifth slower",
+          "a Linux kernel of 5.16 or later, modprobe nft_fwd_netdev nft_dup_ipv4"),
     Probe("tbf", False, _PAIR + "tc qdisc add dev pa root tbf rate 1mbit burst 4000 limit 9000",
           "no kernel link; the user-space one works", "modprobe sch_tbf"),
     Probe("htb", False, _PAIR + "tc qdisc add dev pa root htb", "nothing yet", "modprobe sch_htb"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.dpi.decision import Side
 from testbed.middlebox import kernel
+from testbed.middlebox.shortcut import LEASE_S
 from tests.live.line import CLIENT, CLIENT6, SERVER, SERVER6, Box, Line
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ def bulk(line: Line, wire: Wire, folder: Path) -> dict[str, Any]:
     path.write_text(_POLICY)
     line.fabric.run("gw", ["ip", "link", "set", "gw-out", "mtu", str(_MTU)])
     box = line.box(path, "bulk")
-    found = {
+    found: dict[str, Any] = {
         f"{what}{version}": seen
         for version in (4, 6)
         for what, seen in _Flow(line, wire, box, version).fates(str(path)).items()
     }
+    found["copies on loopback"] = line.fabric.run("gw", ["cat", "/sys/class/net/lo/statistics/rx_packets"]).stdout
     box.end()
     line.fabric.run("gw", ["ip", "link", "set", "gw-out", "mtu", "1500"])
     return found
@@ -107,13 +109,15 @@ class _Flow:
         found = {
             "out": self._fate(*[segment()] * 20),
             "back": self._fate(*[segment(out=False)] * 20),
-            "short": self._fate(*[segment(100)] * 20),
+            "short": self._fate(*[segment(0)] * 20),
             "end of a burst": self._fate(*[segment(tcp="PA", out=False)] * 20),
             "last hop": self._fate(segment(ttl=1)),
             "too big": self._fate(segment(1400)),
         }
         if self._version == 4:
             found["fragment"] = self._fate(segment(flags=1, id=9))  # more of it follows
+            time.sleep(LEASE_S + 0.2)
+            found["after its lease"] = self._fate(*[segment()] * 20)
             found["options"] = self._fate(segment(options=[IPOption(b"\x01\x01\x01\x00")]))
         self._box.ask(op="policy", policy=policy)
         found["after a change of policy"] = self._fate(*[segment()] * 2)

@@ -70,13 +70,18 @@ def test_a_decided_flow_stays_in_the_kernel_until_a_new_connection(seen: dict[st
 @pytest.mark.parametrize("version", [4, 6])
 def test_the_bulk_of_a_passed_flow_takes_the_short_cut(seen: dict[str, Any], version: int) -> None:
     fates = seen["bulk"]
-    for what in ("out", "back", "decided again"):
+    for what in ("out", "back", "short", "decided again"):
         fate = fates[f"{what}{version}"]
         assert (fate["arrived"], fate["cut"], fate["kernel"], fate["engine"]) == (20, 20, 20, 0), (what, fate)
         assert fate["lives"] == [63], "a router lowers it"
-    for what in ("short", "end of a burst"):
-        fate = fates[f"{what}{version}"]
-        assert (fate["arrived"], fate["cut"], fate["kernel"], fate["engine"]) == (20, 0, 20, 0), (what, fate)
+    fate = fates[f"end of a burst{version}"]
+    assert (fate["arrived"], fate["cut"], fate["kernel"], fate["engine"]) == (20, 0, 20, 0), fate
+
+
+def test_the_first_segment_after_a_lease_renews_it(seen: dict[str, Any]) -> None:
+    fate = seen["bulk"]["after its lease4"]
+    assert (fate["arrived"], fate["cut"], fate["kernel"], fate["engine"]) == (20, 19, 20, 0), fate
+    assert int(seen["bulk"]["copies on loopback"]) == 0, "a copy only tells of its flow"
 
 
 @pytest.mark.parametrize("version", [4, 6])
