@@ -24,6 +24,8 @@ BLOCKED_ONES = (
 PASSING_ONES = ("https://science.gov.tm/headers", "https://www.example.org/headers", "https://city.example/headers")
 #: the world's web on a port that a censor may not let pass whatever is said there
 OTHER_PORT = "https://www.example.org:8443/"
+RACES = 3
+"""A reset can come after the answer that it was to prevent; a censor that loses so often is taken for a dead one."""
 _NAMES_EACH, _HOST, _WORD = 2, re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+"), re.compile(r"[A-Za-z0-9]{4,}")
 _LONGER, _MOST_BYTES, _BEYOND_BYTES = 1.5, 1_000_000, 64_000
 

@@ -22,7 +22,7 @@ from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
 from testbed.net.stem import Stem
 from testbed.run import faithful, gate, record
-from testbed.run.controls import PASSING_ONES, candidates, fit, sees_one_at_a_time, with_path
+from testbed.run.controls import PASSING_ONES, RACES, candidates, fit, sees_one_at_a_time, with_path
 from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.forget import forget_names
@@ -36,8 +36,6 @@ from testbed.tools.runner import Tool, ToolError
 _BOX, _TOOL_HOST, _CONTROL_HOST = "gateway", "client1", "client2"
 _SITE = "198.18.0.80"
 _SETTLE_S, _SPARE_S = 0.3, 5.0
-_RACES = 3
-"""A reset can come after the answer that it was to prevent; a censor that loses so often is taken for a dead one."""
 _Finish = Callable[[float], dict[str, Any]]
 
 
@@ -107,7 +105,7 @@ class Trial:
         if judged and sees_one_at_a_time(load_policy(policy)):
             seen = self._measure(_CONTROL_HOST, [passing], {"address": self._pinned()})
             first = [url for url in blocked["urls"] if url in self._reachable][:1]
-            for _ in range(_RACES):
+            for _ in range(RACES):
                 with self._fresh(policy):
                     seen |= self._measure(_CONTROL_HOST, [{**blocked, "urls": first}], {"address": self._pinned()})
                 if any(attempt["failure"] for attempt in seen.get("blocked", [])):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from testbed.dpi.policy import load_policy
 from testbed.errors import UnfaithfulError
-from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, sites_of
+from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, RACES, candidates, sees_one_at_a_time, sites_of
 from testbed.session.seen import Page
 from testbed.tools import judge
 
@@ -42,6 +42,7 @@ class Controls:
         self._fetch, self._set_policy = fetch, set_policy
         self._reachable: dict[str, bool] = {}
         self._found: dict[tuple[str, str | None], tuple[Controlled, float]] = {}
+        self._see_one: set[str] = set()
 
     def show(self, policy: str, control: str | None) -> Controlled:
         """Take a policy and show that it acts, and that the net is alive; `UnfaithfulError` if it can't be shown.
@@ -52,12 +53,20 @@ class Controls:
         key = (policy, control)
         if key in self._found:
             return self._again(*self._found[key])
-        tried = [control] if control else _sites(policy)
+        if sees_one_at_a_time(load_policy(policy)):
+            self._see_one.add(policy)
+        tried = [control] if control else self._sites(policy)
         self._try_without_censor(tried, policy)
         seen, slowest_s = self._seen(policy, PASSING_ONES, tried if policy != "open" else [], _SEARCH_S)
         self._believe(seen, control)
         self._found[key] = (seen, slowest_s)
         return seen
+
+    def _sites(self, policy: str) -> list[str]:
+        """Return pages that a policy may block: well-known ones, those of its own rules, another port."""
+        if policy in self._see_one:  # one page is all that it will see: the surest
+            return candidates(load_policy(policy), _SEARCH_S)
+        return list(dict.fromkeys([*BLOCKED_ONES, *sites_of(load_policy(policy), _SEARCH_S), OTHER_PORT]))
 
     def _try_without_censor(self, urls: Sequence[str], policy: str) -> None:
         unknown = [url for url in urls if url not in self._reachable]
@@ -79,15 +88,32 @@ class Controls:
         self, policy: str, passing: Sequence[str], blocked: Sequence[str], within_s: float
     ) -> tuple[Controlled, float]:  # fmt: skip
         """Return what is seen, of several the quickest, and how long the pages took that came."""
-        pages = sorted(self._fetch([*passing, *blocked], within_s), key=lambda page: page.total_s)
+        reachable = [url for url, reached in self._reachable.items() if reached]
+        if policy in self._see_one:
+            pages = self._fetch(passing, within_s) + self._race(
+                policy, [u for u in blocked if u in reachable], within_s
+            )
+        else:
+            pages = self._fetch([*passing, *blocked], within_s)
+        pages.sort(key=lambda page: page.total_s)
         sides = [
             [{"url": p.url, "failure": p.failure, "operation": p.operation} for p in pages if p.url in side]
             for side in (passing, blocked)
         ]
-        reachable = [url for url, reached in self._reachable.items() if reached]
         found = judge.controls(sides[0], sides[1], reachable)
         seen = Controlled(policy, found["passes"], found["blocked"], found["how"])
         return seen, max((page.total_s for page in pages if page.ok), default=0.0)
+
+    def _race(self, policy: str, urls: Sequence[str], within_s: float) -> list[Page]:
+        """Fetch the first page behind a censor that has seen nobody yet, until it is stopped; leave such a censor."""
+        pages: list[Page] = []
+        for _ in range(RACES if urls else 0):
+            self._set_policy(policy)
+            pages = self._fetch(urls[:1], within_s)
+            if not pages[0].ok:
+                break
+        self._set_policy(policy)
+        return pages
 
     def _believe(self, seen: Controlled, control: str | None) -> None:
         if seen.passes is None and not self._alive_without_censor(seen.policy):
@@ -105,8 +131,3 @@ class Controls:
         alive = any(page.ok for page in self._fetch(PASSING_ONES[:1], _SEARCH_S))
         self._set_policy(policy)
         return alive
-
-
-def _sites(policy: str) -> list[str]:
-    """Return pages that a policy may block: well-known ones, those of its own rules, another port."""
-    return list(dict.fromkeys([*BLOCKED_ONES, *sites_of(load_policy(policy), _SEARCH_S), OTHER_PORT]))

@@ -96,3 +96,29 @@ def test_a_shutdown_is_told_from_a_dead_net_with_the_censor_off_for_a_moment() -
 def test_without_a_censor_nothing_has_to_be_blocked() -> None:
     seen = controls(Country()).show("open", None)
     assert (seen.blocked, seen.passes) == (None, PASSING_ONES[0])
+
+
+@pytest.mark.parametrize("policy", ["geneva-2", "geneva-3"])
+def test_a_censor_that_sees_one_connection_is_shown_one_page_and_forgets_it(policy: str) -> None:
+    country = Country(**{policy: ("ultrasurf",)})
+    seen = controls(country).show(policy, None)
+    assert seen.blocked == "http://www.example.org/ultrasurf"
+    asked = [urls for under, urls, _ in country.fetched if under == policy]
+    assert asked == [PASSING_ONES, (seen.blocked,)]
+
+
+def test_a_reset_may_come_too_late_now_and_then() -> None:
+    country, late = Country(**{"geneva-5": ("ultrasurf",)}), iter([True, False])
+    taken: list[str] = []
+
+    def fetch(urls: Sequence[str], within_s: float) -> list[Page]:
+        if country.policy == "geneva-5" and urls != PASSING_ONES:
+            country.blocks = {} if next(late) else {"geneva-5": ("ultrasurf",)}
+        return country.fetch(urls, within_s)
+
+    def set_policy(policy: str) -> None:
+        taken.append(policy)
+        country.set_policy(policy)
+
+    assert Controls(fetch, set_policy).show("geneva-5", None).blocked == "http://www.example.org/ultrasurf"
+    assert taken == ["geneva-5", "open", *["geneva-5"] * 4], "each time a censor that has seen nobody"
