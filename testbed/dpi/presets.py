@@ -50,7 +50,7 @@ PRESETS: Mapping[str, Preset] = {
             "tls_join_records": False, "packets_inspected": 32, **_TOLERANT,
         },
         "tracking": {
-            "opens": ("syn", "syn-ack"), "without_entry": "ignore",
+            "opens": ("syn", "syn-ack"), "without_entry": "ignore", "server_confirms": True,
             "teardown": {"flags": ("R", "RA"), "checks": "4-tuple", "effect": "blind", "before_entry": False},
         },
     },
@@ -61,7 +61,7 @@ PRESETS: Mapping[str, Preset] = {
             **_TOLERANT,
         },
         "tracking": {
-            "without_entry": "inspect",
+            "without_entry": "inspect", "server_confirms": True, "inspects_syn": True,
             "teardown": {"checks": "sequence", "checksum": True, "before_entry": False, "effect": "forget"},
         },
     },
@@ -88,7 +88,7 @@ PRESETS: Mapping[str, Preset] = {
     "geneva-8b": {
         "parser": {},
         "tracking": {
-            **_MANY_EXACT,
+            **_MANY_EXACT, "renews_takes": "one-more",
             "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "RA"), "effect": "forget"},
         },
     },
@@ -96,6 +96,7 @@ PRESETS: Mapping[str, Preset] = {
         "parser": _CARELESS,
         "tracking": {
             **_MANY_EXACT, "entries": "one", "renews": (), "without_entry": "inspect",
+            "inspects_syn": True,
             "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F")},
         },
     },

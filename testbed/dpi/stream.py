@@ -11,13 +11,15 @@ _HALF, _MASK = 1 << 31, 0xFFFFFFFF
 class Stream:
     """The bytes so far. `base` is the sequence number of the first byte."""
 
-    __slots__ = ("_data", "_known", "base", "longest")
+    __slots__ = ("_data", "_known", "_settled", "base", "longest")
 
     def __init__(self, base: int, longest: int) -> None:
         self.base, self.longest = base & _MASK, longest
         self._data = bytearray()
         self._known: list[tuple[int, int]] = []
         """Which parts are filled: sorted, apart from each other."""
+        self._settled = 0
+        """So many bytes from the start stay as they are."""
 
     @property
     def content(self) -> bytes:
@@ -31,12 +33,20 @@ class Stream:
         end = self._known[0][1] if self._known and self._known[0][0] == 0 else 0
         return (self.base + end) & _MASK
 
+    def settle(self, seq: int) -> None:
+        """Keep the contiguous bytes before a sequence number as they are: their receiver has acknowledged them."""
+        before = (seq - self.base) & _MASK
+        if before < _HALF:
+            self._settled = max(self._settled, min(before, (self.next_seq - self.base) & _MASK))
+
     def add(self, seq: int, payload: bytes, mode: str) -> bytes:
         """Take a segment in one of the modes of `Parser.reassembly`; return the contiguous bytes."""
         at = (seq - self.base) & _MASK if mode != "arrival" else len(self._data)
         if at >= _HALF:  # begins before the stream: the part inside counts
             payload = payload[_MASK + 1 - at :]
             at = 0
+        if at < self._settled:
+            payload, at = payload[self._settled - at :], self._settled
         if mode == "in-order" and at != (self._known[0][1] if self._known else 0):
             return self.content
         payload = payload[: max(0, self.longest - at)]

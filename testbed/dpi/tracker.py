@@ -38,6 +38,7 @@ class Tracker:
         """A tracked flow stays as it is until a segment that ends it."""
         self.careful = parser.verify_ttl or parser.verify_ack or parser.verify_md5 or parser.verify_checksum
         self._reassembles = parser.reassembly != "none"
+        self._confirms = tracking.server_confirms and self._reassembles
         self._longest = parser.bytes_inspected or _LONGEST_STREAM_BYTES
 
     def believes(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
@@ -45,7 +46,7 @@ class Tracker:
         parser = self._parser
         if parser.verify_checksum and not sight.checksum_ok:
             return False
-        if parser.verify_ack and sight.payload and not sight.flags & ACK:
+        if parser.verify_ack and sight.payload and not sight.flags & (ACK | SYN):
             return False
         if parser.verify_md5 and _MD5_OPTION in sight.tcp_option_kinds:
             return False
@@ -64,6 +65,8 @@ class Tracker:
     def follow(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
         """Move a flow on by a segment that is believed; return whether its data may be inspected."""
         flags = sight.flags
+        if self._confirms and not from_client and flags & ACK:
+            _confirm(sight, flow)
         if flags & _BEGIN_OR_END or flow.state is _OPENING:
             self._shake_hands(sight, flow, from_client, flags)
         else:
@@ -84,7 +87,10 @@ class Tracker:
         if before is Entry.TRACKED:
             expected = entry_of.expected if from_client else entry_of.peer_expected
             if event in self._renewing and sight.seq != expected:
-                self._take_sequence(sight, entry_of, from_client, event, flow)
+                if from_client and expected is not None and self._spec.renews_takes == "one-more":
+                    entry_of.expected = (expected + 1) & _MASK
+                else:
+                    self._take_sequence(sight, entry_of, from_client, event, flow)
                 return False
             return self._may_look(sight, entry_of, from_client, flow)
         after = self._table[before, event]
@@ -94,7 +100,7 @@ class Tracker:
             entry_of.entry = after
             self._take_sequence(sight, entry_of, from_client, event, flow)
             if event is Event.SYN or event is Event.SYN_ACK:
-                return False
+                return self._spec.inspects_syn
             return self._spec.resync_inspects if before is Entry.RESYNC else True
         return self._may_look(sight, entry_of, from_client, flow)
 
@@ -159,7 +165,7 @@ class Tracker:
                 entry_of.peer_expected = (sight.seq + step) & _MASK
             return True
         if expected is None and not self._exact:
-            self._take_sequence(sight, entry_of, from_client, Event.DATA, flow)
+            self._take_sequence(sight, entry_of, from_client, EVENTS[sight.flags], flow)
             return True
         return not self._exact
 
@@ -174,7 +180,7 @@ class Tracker:
         entry_of.expected = following
         if self._reassembles:
             deep = flow.more()
-            deep.client_stream, deep.base = None, following if step == 1 and not sight.payload else sight.seq
+            deep.client_stream, deep.base = None, _first_seq(sight)
 
     def data(self, sight: Sight, flow: Flow, from_client: bool) -> bytes:
         """Return the bytes that rules look at for a segment with a payload: its own, or the stream's so far."""
@@ -183,13 +189,33 @@ class Tracker:
         deep: Deep = flow.more()
         stream = deep.client_stream if from_client else deep.server_stream
         if stream is None:
-            base = deep.base if from_client and deep.base is not None else sight.seq
+            base = deep.base if from_client and deep.base is not None else _first_seq(sight)
             stream = Stream(base, self._longest)
             if from_client:
                 deep.client_stream = stream
             else:
                 deep.server_stream = stream
-        return stream.add(sight.seq, sight.payload, self._parser.reassembly)
+        return stream.add(_first_seq(sight), sight.payload, self._parser.reassembly)
+
+
+def _confirm(sight: Sight, flow: Flow) -> None:
+    """Take the server's word for where the client's stream begins, and for what of it has arrived."""
+    deep = flow.more()
+    stream, ack = deep.client_stream, sight.ack
+    if sight.flags & SYN:
+        known = 0 if stream is None else (stream.next_seq - stream.base) & _MASK
+        if deep.base is None or (ack - deep.base) & _MASK > known:
+            if flow.state is TcpState.ESTABLISHED:
+                flow.begin()
+            deep.base, deep.client_stream = ack, None
+            flow.expected, flow.isn = ack, (ack - 1) & _MASK
+    elif stream is not None:
+        stream.settle(ack)
+
+
+def _first_seq(sight: Sight) -> int:
+    """Return the sequence number of a segment's first byte of data, which a SYN stands before."""
+    return (sight.seq + bool(sight.flags & SYN)) & _MASK
 
 
 def _pair(key: bytes) -> bytes:

@@ -98,11 +98,18 @@ class Tracking(Strict):
     """Segments that make an entry."""
     renews: tuple[Opener, ...] = ()
     """Segments that give a tracked flow a new sequence number."""
+    renews_takes: Literal["its-own", "one-more"] = "its-own"
+    """What such a segment gives: its own sequence number, or the old one and one more (a flaw of a mock censor)."""
     without_entry: Literal["inspect", "ignore"] = "inspect"
     """What happens to data of a flow that the table doesn't hold."""
     sequence: Literal["any", "exact"] = "any"
     """`exact`: only a segment that continues the sequence is inspected."""
     teardown: Teardown = Teardown()
+    server_confirms: bool = False
+    """The server's word counts: of several SYNs the one that its SYN+ACK acknowledges opens the connection, and bytes
+    that it has acknowledged are not overwritten."""
+    inspects_syn: bool = False
+    """Data in a SYN (TCP Fast Open, RFC 7413) is inspected."""
     resync_inspects: bool = True
     """The segment that gives the new sequence number is itself inspected."""
     resync_takes: Literal["any", "expected"] = "any"

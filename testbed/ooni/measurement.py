@@ -7,6 +7,7 @@ succeeded does a failure speak of a censor. A measurement without the helper's a
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -18,11 +19,20 @@ from testbed.dpi.names import check_pattern
 
 RESET, TIMEOUT, CLOSED, REFUSED = "connection_reset", "generic_timeout_error", "eof_error", "connection_refused"
 _DNS_FAILURES = {
-    "dns_nxdomain_error": "nxdomain", "dns_no_answer": "noerror", "dns_server_failure": "servfail",
+    "dns_nxdomain_error": "nxdomain", "dns_no_answer": "noerror", "dns_servfail_error": "servfail",
     "dns_refused_error": "refused", "dns_server_misbehaving": "servfail", TIMEOUT: TIMEOUT,
 }  # fmt: skip
+_OLDER_WORDS = {
+    "connection_refused_error": REFUSED, "connection_done": CLOSED, "tcp_timed_out_error": TIMEOUT,
+    "deferred_timeout_error": TIMEOUT, "dns_name_error": "dns_nxdomain_error", "dns_name_failure": "dns_servfail_error",
+    "dns_server_failure": "dns_servfail_error",
+}  # fmt: skip
+"""The words of ooniprobe 1 and 2 (df-007) that mean one of today's; the others of them have no single meaning."""
+_BOGON = "dns_bogon_error"
 _OWN_RESOLVERS = {"doh", "dot", "odoh"}
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_CHARSET = re.compile(rb"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LONGEST_PAGE = 8192
 
 
@@ -115,10 +125,10 @@ class _Reader:
         for query in _dicts(self._keys, "queries"):
             if query.get("engine") in _OWN_RESOLVERS or _clean(query.get("hostname")) != self._name:
                 continue
-            failure = query.get("failure")
-            if failure is not None:
+            failure = _failure(query)
+            if failure is not None and not (failure == _BOGON and query.get("answers")):
                 if query.get("query_type") != "AAAA":  # many a name has no AAAA record; that is no block
-                    yield Try("dns", self._name, None if consistent else _DNS_FAILURES.get(str(failure), str(failure)))
+                    yield Try("dns", self._name, None if consistent else _DNS_FAILURES.get(failure, failure))
                 continue
             answers = [a for a in _dicts(query, "answers") if a.get("answer_type") in ("A", "AAAA")]
             found = tuple(
@@ -141,19 +151,18 @@ class _Reader:
             endpoint = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             if _dict(self._connected, endpoint).get("status") is not True:
                 continue  # the helper could not connect either, or was not asked
-            failure = status.get("failure")
-            yield Try("tcp", endpoint, None if failure is None else str(failure))
+            yield Try("tcp", endpoint, _failure(status))
 
     def _handshakes(self) -> Iterator[Try]:
         for entry in _dicts(self._keys, "tls_handshakes"):
-            endpoint, failure = entry.get("address"), entry.get("failure")
+            endpoint = str(entry.get("address") or "")  # probes of 2020 and 2021 tell none
             name = _clean(entry.get("server_name")) or self._name
-            if not name or not isinstance(endpoint, str) or not self._is_genuine(endpoint):
+            if not name or not self._is_genuine(endpoint):
                 continue
             helper = _dict(self._shaken, endpoint)
-            works = helper.get("status") is True if helper else self._page.get("failure") is None
+            works = helper.get("status") is True if helper else self._page and self._page.get("failure") is None
             if works:
-                yield Try("tls", name, None if failure is None else str(failure))
+                yield Try("tls", name, _failure(entry))
 
     def _requests(self) -> Iterator[Try]:
         """Yield the tries in clear, and those over TLS of old probes that tell no handshakes."""
@@ -163,31 +172,49 @@ class _Reader:
         handshakes = any(True for _ in _dicts(self._keys, "tls_handshakes"))
         for index, entry in enumerate(_dicts(self._keys, "requests")):
             url = urlsplit(str(_dict(entry, "request").get("url", "")))
-            name, failure = _name(url.geturl()), entry.get("failure")
+            name, failure = _name(url.geturl()), _failure(entry)
             if not name or url.scheme not in ("http", "https") or self._keys.get("dns_consistency") == "inconsistent":
                 continue
             if url.scheme == "https" and (handshakes or failure is None):
                 continue
             way = "http" if url.scheme == "http" else "tls"
             if failure is not None:
-                if not str(failure).startswith("dns_"):
-                    yield Try(way, name, str(failure))
+                if not failure.startswith("dns_"):
+                    yield Try(way, name, failure)
             else:
                 yield Try(way, name, _page_of(_dict(entry, "response")) if different and index == 0 else None)
 
     def _is_genuine(self, endpoint: str) -> bool:
-        """Say whether an endpoint is the site's own, and not where a forged answer led."""
+        """Say whether an endpoint, empty if the probe tells none, is the site's own, and not where a forgery led."""
         address = endpoint.rpartition(":")[0].strip("[]")
         return address in self._true or self._keys.get("dns_consistency") == "consistent"
 
 
+def _failure(entry: Mapping[str, Any]) -> str | None:
+    """Return how a try failed, in today's words; None if it went well."""
+    failure = entry.get("failure")
+    return _OLDER_WORDS.get(str(failure), str(failure)) if failure else None
+
+
 def _page_of(response: Mapping[str, Any]) -> Page:
-    body = response.get("body")
-    text = body if isinstance(body, str) else ""
+    text = _text(response.get("body"))
     title = _TITLE.search(text)
     status = response.get("code")
     clean = " ".join(title[1].split()) if title else ""
     return Page(status if isinstance(status, int) else 0, clean, text[:_LONGEST_PAGE])
+
+
+def _text(body: object) -> str:
+    """Return a page's text; what isn't UTF-8 is published as base64 (df-001) and read as the page says."""
+    if isinstance(body, str):
+        return body
+    try:
+        raw = base64.b64decode(body["data"]) if isinstance(body, dict) and body.get("format") == "base64" else b""
+        told = _CHARSET.search(raw[:2048])
+        text = raw.decode(told[1].decode() if told else "latin-1", "replace")
+    except (KeyError, TypeError, ValueError, LookupError):
+        return ""
+    return "" if _NO_TEXT.search(text) else text
 
 
 def _name(url: str) -> str:

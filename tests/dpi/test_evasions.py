@@ -18,7 +18,18 @@ from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy
 from testbed.tools.geneva import Play
 from tests.dpi.conversation import EVIDENCE, REQUEST, client_packets, is_censored, keyword_policy
-from tests.dpi.playbook import hello_bytes
+from tests.dpi.playbook import (
+    ISN,
+    PEER_ISN,
+    Send,
+    ack,
+    data,
+    from_server,
+    hello_bytes,
+    segment,
+    syn,
+    syn_ack,
+)  # fmt: skip
 
 JUNK = "A" * 50
 STRATEGIES = {
@@ -34,6 +45,9 @@ STRATEGIES = {
     "FIN, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:F}(tamper{IP:ttl:replace:8},))-| \/",
     "RST before SYN": r"[TCP:flags:S]-duplicate(tamper{TCP:flags:replace:R},)-| \/",
     "second SYN, wrong seq": r"[TCP:flags:S]-duplicate(,tamper{TCP:seq:corrupt})-| \/",
+    "SYN twice": r"[TCP:flags:S]-duplicate-| \/",
+    "first SYN, wrong seq, low TTL": r"[TCP:flags:S]-duplicate(tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},),)"
+    r"-| \/",
     "late SYN, wrong seq, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:S}(tamper{TCP:seq:corrupt}"
     r"(tamper{IP:ttl:replace:8},),))-| \/",
     "ACK, wrong seq, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},))-| \/",
@@ -65,6 +79,8 @@ RST+ACK, low TTL                    -       -    seen   -    seen seen seen seen
 FIN, low TTL                        seen    seen seen   -    seen seen seen seen seen -    -    -    seen seen -    -
 RST before SYN                      -       seen seen   -    seen seen seen seen seen -    seen seen seen seen seen seen
 second SYN, wrong seq               seen    seen seen   -    -    -    -    seen -    seen seen seen -    seen -    seen
+first SYN, wrong seq, low TTL       seen    seen seen   -    seen seen seen seen seen seen seen seen -    -    seen seen
+SYN twice                           seen    seen seen   -    seen seen seen seen seen seen seen seen -    seen seen seen
 late SYN, wrong seq, low TTL        seen    seen seen   -    -    -    -    -    -    seen seen seen -    seen -    -
 ACK, wrong seq, low TTL             seen    seen seen   -    seen seen seen -    seen seen seen seen seen seen seen -
 junk first, bad checksum            seen    -    seen   -    -    -    -    -    -    seen seen seen -    -    seen seen
@@ -122,6 +138,41 @@ def test_a_request_byte_by_byte() -> None:
             piece[IP].len = piece[IP].chksum = piece[TCP].chksum = None
             found.append(bool(engine.receive(bytes(piece), Side.INSIDE, 1.0).injections))
         assert any(found) is seen
+
+
+def words(*steps: Send) -> bool:
+    """Say whether a strict censor interferes in a conversation."""
+    engine = Engine(keyword_policy("strict"), seed=1)
+    return any(engine.receive(bytes(step.packet), step.side, 1.0).injections for step in steps)
+
+
+def test_what_the_server_acknowledged_stays_as_it_is() -> None:
+    """A keep-alive's byte (RFC 1122 §4.2.3.6) and junk over old data reach nobody; a server ignores both."""
+    half, rest = data(REQUEST[:9], 80), data(REQUEST[9:], 80, offset=9)
+    heard = from_server("A", PEER_ISN + 1, ISN + 10, dport=80)
+    for junk in (segment("A", ISN + 9, PEER_ISN + 1, b"\0", 80), data(b"x" * 9, 80)):
+        assert words(syn(80), syn_ack(80), ack(80), half, heard, junk, rest)
+
+
+def test_a_port_used_again_without_an_end_is_a_new_connection() -> None:
+    first = (syn(80), syn_ack(80), ack(80), data(b"GET / HTTP/1.1\r\n\r\n", 80))
+    again = (segment("S", 7000, dport=80), from_server("SA", 800, 7001, dport=80), segment("A", 7001, 801, dport=80))
+    assert words(*first, *again, segment("PA", 7001, 801, REQUEST, 80))
+    assert words(*first, syn_ack(80), data(REQUEST, 80, offset=18)), "an answer sent again is no new connection"
+
+
+@pytest.mark.parametrize("cut", [len(REQUEST), 12])
+def test_data_in_a_syn(cut: int) -> None:
+    """TCP Fast Open: the server's SYN+ACK acknowledges it."""
+    opening = segment("S", ISN, 0, REQUEST[:cut], 80), from_server("SA", PEER_ISN, ISN + 1 + cut, dport=80)
+    assert words(*opening, data(REQUEST[cut:], 80, offset=cut))
+
+
+@pytest.mark.parametrize(("preset", "seen"), [("geneva-8b", False), ("geneva-9", True), ("geneva-10", False)])
+def test_which_mock_censors_look_into_a_syn(preset: str, seen: bool) -> None:
+    engine = Engine(keyword_policy(preset), seed=1)
+    decision = engine.receive(bytes(segment("S", ISN, 0, REQUEST, 80).packet), Side.INSIDE, 1.0)
+    assert bool(decision.injections) is seen
 
 
 HEADER_GAMES = {

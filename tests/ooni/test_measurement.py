@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -48,6 +49,10 @@ def tries(**keys: Any) -> tuple[Try, ...]:
         (query(answers=[answer("192.0.2.10"), answer("127.0.0.1")]), "inconsistent", None),
         (query(failure="dns_nxdomain_error"), "inconsistent", "nxdomain"),
         (query(failure="dns_no_answer"), "inconsistent", "noerror"),
+        (query(failure="dns_servfail_error"), "inconsistent", "servfail"),
+        (query(failure="dns_name_error"), "inconsistent", "nxdomain"),
+        (query(failure="dns_bogon_error", answers=[answer("127.0.0.1")]), "inconsistent", Forged(("127.0.0.1",))),
+        (query(failure="dns_bogon_error"), "inconsistent", "dns_bogon_error"),
         (query(failure="generic_timeout_error"), "inconsistent", "generic_timeout_error"),
     ],
 )  # fmt: skip
@@ -89,6 +94,9 @@ def test_connections_count_only_where_the_helper_connected() -> None:
         ({"address": "127.0.0.1:443", "failure": "connection_reset"}, "inconsistent", []),
         ({"address": ENDPOINT, "failure": "connection_reset"}, "inconsistent",
          [Try("tls", "a.example", "connection_reset")]),
+        ({"server_name": "a.example", "failure": "connection_reset"}, "consistent",
+         [Try("tls", "a.example", "connection_reset")]),
+        ({"server_name": "a.example", "failure": "connection_reset"}, "inconsistent", []),
     ],
 )  # fmt: skip
 def test_handshakes_are_the_sites_own(entry: dict[str, Any], consistency: str, expected: list[Try]) -> None:
@@ -115,6 +123,24 @@ def test_requests_in_clear_and_the_page_that_came_instead() -> None:
     binary = {"format": "base64", "data": "AQI="}
     (found,) = tries(requests=[request("http://a.example/", None, binary, 200)], blocking="http-diff")
     assert found.end == Page(200, "", "")
+
+
+def test_a_page_that_is_not_utf8_is_read_as_it_says() -> None:
+    page = '<meta charset="windows-1251"><title>Доступ ограничен</title>'
+    body = {"format": "base64", "data": base64.b64encode(page.encode("cp1251")).decode()}
+    (found,) = tries(requests=[request("http://a.example/", None, body, 403)], blocking="http-diff")
+    assert found.end == Page(403, "Доступ ограничен", page)
+    wrong = {"format": "base64", "data": base64.b64encode(b"<p charset=nonsense>").decode()}
+    (found,) = tries(requests=[request("http://a.example/", None, wrong, 403)], blocking="http-diff")
+    assert found.end == Page(403, "", "")
+
+
+def test_older_words_mean_todays() -> None:
+    entry = {"ip": "192.0.2.10", "port": 443, "status": {"failure": "tcp_timed_out_error", "success": False}}
+    went_well = {"ip": "192.0.2.10", "port": 443, "status": {"failure": False, "success": True}}
+    assert [found.end for found in tries(tcp_connect=[entry, went_well])] == ["generic_timeout_error", None]
+    (found,) = tries(requests=[request("http://a.example/", "response_never_received")])
+    assert found.end == "response_never_received", "it may have been reset or closed"
 
 
 @pytest.mark.parametrize("keys", [{"control": {}}, {"control": None}, {"control_failure": "generic_timeout_error"}])
