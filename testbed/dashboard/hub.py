@@ -35,6 +35,7 @@ class Hub:
         self._browsers: set[asyncio.Queue[bytes | None]] = set()
         self._soon = asyncio.Event()
         self._lost = ""
+        self._closed = False
 
     @property
     def browsers(self) -> int:
@@ -112,13 +113,21 @@ class Hub:
                     queue.get_nowait()
                 queue.put_nowait(None)
 
+    def close(self) -> None:
+        """Let every browser's stream end: the page is about to go."""
+        self._closed = True
+        for queue in self._browsers:
+            while not queue.empty():
+                queue.get_nowait()
+            queue.put_nowait(None)
+
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield a browser's events: a snapshot, then changes, and a comment now and then to keep the line open."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUED)
         self._browsers.add(queue)
         try:
             yield b"retry: 1000\n\n" + _event("snapshot", self.snapshot())
-            while True:
+            while not self._closed:
                 try:
                     async with asyncio.timeout(_QUIET_S):
                         event = await queue.get()

@@ -22,6 +22,19 @@ _LAST_LOOK_S = 1.0
 """So long the page goes on when its run is over: browsers shall see the end."""
 
 
+class _Server(uvicorn.Server):
+    """Ends the browsers' streams before it waits for connections to end: they would be cut off, each with a traceback."""
+
+    def __init__(self, config: uvicorn.Config, page: Dashboard) -> None:
+        super().__init__(config)
+        self._page = page
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let go of the browsers, then of the rest."""
+        self._page.hub.close()
+        await super().shutdown(sockets)
+
+
 def serve(
     runs: Runs, first: RunDirectory | str | None, port: int, *, with_input: bool = False,
     announce: Callable[[str], None] | None = None,
@@ -31,12 +44,13 @@ def serve(
     token = new_token()
     address = f"http://{ADDRESS}:{listening.getsockname()[1]}/#{token}"
     say = announce or (lambda text: print(f"live page: {text}", file=sys.stderr, flush=True))
+    page = Dashboard(runs, first)
     config = uvicorn.Config(
-        Dashboard(runs, first).app(token), log_level="warning", access_log=False, lifespan="on",
+        page.app(token), log_level="warning", access_log=False, lifespan="on",
         timeout_graceful_shutdown=1, ws="none", server_header=False,
     )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
-        asyncio.run(_serve(uvicorn.Server(config), listening, with_input, lambda: say(address)))
+        asyncio.run(_serve(_Server(config, page), listening, with_input, lambda: say(address)))
     return 0
 
 

@@ -178,21 +178,41 @@ def as_it_was(directory: RunDirectory, t: float) -> View | None:
     view = watcher.view()
     if view is None:
         return None
+    boxes: dict[str, dict[str, Any]] = {}
     for box in watcher.boxes():
         config = directory.path / "work" / f"{box}.config.json"
         if config.exists():
             policy = Path(json.loads(config.read_text(encoding="utf-8"))["policy"]).stem
-            view.see("box", {"name": box, "policy": policy, "disabled": [], "blocked": []})
+            boxes[box] = {"name": box, "policy": policy, "disabled": [], "blocked": []}
+            view.see("box", boxes[box])
     records = sorted(watcher.all_lines(), key=lambda seen: _when(*seen))
     for kind, record in records:
         if _when(kind, record) > t:
             break
         view.see(kind, record)
-        if kind == "step" and "policy" in record["step"]:
-            name = record["step"].get("box", "gateway")
-            view.see("box", {"name": name, "policy": record["step"]["policy"], "disabled": [], "blocked": []})
+        if kind == "step":
+            step = record["step"]
+            name = str(step.get("box", "gateway"))
+            if name in boxes or "policy" in step:
+                boxes[name] = _after(boxes.get(name, {"name": name, "disabled": [], "blocked": []}), step)
+                view.see("box", boxes[name])
+            if "network" in step:
+                view.see("link", {"cut": step["network"] == "down"})
     view.see("end", _end(directory))
     return view
+
+
+def _after(box: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+    """Return a box as it is after a step, by its own rules: a new policy has all its rules, names typed in stay."""
+    disabled, blocked = list(box["disabled"]), list(box["blocked"])
+    if "policy" in step:
+        box, disabled = {**box, "policy": Path(str(step["policy"])).stem}, []
+    for word, names, kept in (
+        ("disable", disabled, True), ("enable", disabled, False), ("block", blocked, True), ("unblock", blocked, False),
+    ):  # fmt: skip
+        if word in step:
+            names[:] = [name for name in names if name != step[word]] + ([step[word]] if kept else [])
+    return {**box, "disabled": sorted(disabled), "blocked": blocked}
 
 
 def _when(kind: str, record: dict[str, Any]) -> float:

@@ -118,7 +118,7 @@ class Acts:
         """Answer or drop a packet that falls into a running block; None leaves it to the rules."""
         rule = block.rule
         sight.from_client = from_client
-        note = Note(rule.name, sight.text, "inside the residual block", {"until": block.until})
+        note = Note(rule.name, sight.text, "inside the residual block", {"left_s": round(block.until - sight.now, 3)})
         if block.spec.reaction == "drop":
             if not self._compiled.in_path:
                 return None
@@ -140,5 +140,5 @@ class Acts:
         spec = Residual(lasts=f"{suspect.spec.ban} s", key="server", reaction="drop")
         self.blocks.arm(rule, spec, ip.TCP, suspect.key, now, suspect.spec.ban)
         server = f"{ip.address_text(probe.address)}:{probe.port}"
-        evidence = {"server": server, "answered": suspect.answered, "until": now + suspect.spec.ban}
+        evidence = {"server": server, "answered": suspect.answered, "for_s": suspect.spec.ban}
         return Note(rule.name, f"tcp {server}", "banned: it answered like a proxy", evidence)

@@ -133,7 +133,7 @@ def _value(value: Any) -> str:
         return f"({evidence_text(value)})"
     if isinstance(value, float):
         return f"{value:g}"
-    return ", ".join(map(_value, value)) if isinstance(value, (list, tuple)) else str(value)
+    return (", ".join(map(_value, value)) or "none") if isinstance(value, (list, tuple)) else str(value)
 
 
 def quantity(value: float | None, unit: str) -> str:

@@ -173,6 +173,31 @@ def test_apps_and_decisions_are_shown_as_they_come(page: Page, fake: FakeRun) ->
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert page.locator("#rate-plot canvas").count() == 1
+    assert page.locator("#rate-plot .u-legend th").all_inner_texts() == ["up", "down", "limit"]
+    assert page.locator("#queue-plot .u-legend th").all_inner_texts() == ["up", "down"]
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_packets_run_along_the_cables(page: Page, fake: FakeRun, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 1080})
+    for number in range(20):  # a packet is 1.4 s on its way to the provider's router, then 0.7 s to the box
+        fake.decide(number)
+        page.wait_for_timeout(100)
+    # painted pixels between the provider's router and the box, whose cable is level: how far are they from it?
+    off = page.evaluate("""() => {
+        const map = document.getElementById("map"), canvas = document.getElementById("dots");
+        const ends = [...map.querySelectorAll("text")].filter((text) => ["isp", "gateway"].includes(text.textContent));
+        const [left, right] = ends.map((text) => new DOMPoint().matrixTransform(text.parentNode.getScreenCTM()));
+        const place = canvas.getBoundingClientRect(), ratio = canvas.width / place.width;
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        const found = [];
+        for (let y = 0; y < canvas.height; y += 1)
+            for (let x = Math.ceil((left.x - place.x) * ratio); x < (right.x - place.x) * ratio; x += 1)
+                if (pixels[(y * canvas.width + x) * 4 + 3]) found.push(Math.abs(y / ratio + place.y - left.y));
+        return found.length ? Math.max(...found) : null;
+    }""")
+    assert off is not None
+    assert off < 9
 
 
 def test_a_reload_keeps_the_token_and_the_state(page: Page, fake: FakeRun) -> None:

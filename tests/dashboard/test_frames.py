@@ -44,7 +44,7 @@ def test_names_are_marked_as_they_stand_on_the_wire() -> None:
 
 
 def test_evidence_that_is_not_in_the_bytes_has_no_place() -> None:
-    assert frames.matched(packet(7), {"sni": "other.example", "address": "198.19.3.4", "until": 5.0}) == []
+    assert frames.matched(packet(7), {"sni": "other.example", "address": "198.19.3.4", "left_s": 5.0}) == []
 
 
 def test_a_frame_is_explained_with_its_fields() -> None:

@@ -84,6 +84,32 @@ def test_a_run_that_is_over_is_seen_as_it_was(fake: FakeRun) -> None:
     assert list(later.snapshot()["apps"]) == ["text"]
 
 
+def test_what_was_done_by_hand_is_seen_as_it_was(fake: FakeRun) -> None:
+    steps: list[dict[str, object]] = [
+        {"disable": "tls-sni", "box": "gateway", "by": "hand"}, {"block": "a.example", "box": "gateway", "by": "hand"},
+        {"network": "down", "by": "hand"}, {"policy": "open", "box": "gateway", "by": "hand"},
+        {"unblock": "a.example", "box": "gateway", "by": "hand"}, {"network": "up", "by": "hand"},
+    ]  # fmt: skip
+    lines = [{"t": float(t), "step": step} for t, step in enumerate(steps, 1)]
+    fake.directory.steps.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = {"policy": "policies/tm-2022.yaml"}
+    fake.directory.write_json(fake.directory.path / "work" / "gateway.config.json", config)
+    fake.end()
+
+    def at(t: float) -> tuple[str, list[str], list[str], bool | None]:
+        view = as_it_was(fake.directory, t)
+        assert view is not None
+        shown = view.snapshot()
+        box = shown["boxes"]["gateway"]
+        return box["policy"], box["disabled"], box["blocked"], shown["link"].get("cut")
+
+    assert at(0.5) == ("tm-2022", [], [], None)
+    assert at(2.5) == ("tm-2022", ["tls-sni"], ["a.example"], None)
+    assert at(3.5) == ("tm-2022", ["tls-sni"], ["a.example"], True)
+    assert at(4.5) == ("open", [], ["a.example"], True), "a policy has all its rules, names typed in stay"
+    assert at(6.5) == ("open", [], [], False)
+
+
 def test_a_run_that_was_killed_is_said_to_be_over(fake: FakeRun) -> None:
     watcher = Watcher(fake.directory)
     watcher.view()

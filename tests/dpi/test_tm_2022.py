@@ -109,6 +109,13 @@ def test_residual_lasts_30_s_on_the_4_tuple(book: Playbook) -> None:
     book >> wait(1) >> ack() << silence()
 
 
+def test_residual_says_how_much_of_it_is_left(book: Playbook) -> None:
+    connected(book) >> client_hello(BAD) << reset(INSIDE)
+    book >> wait(29) >> ack() << reset(INSIDE)
+    (note,) = book.last.notes
+    assert note.evidence == {"left_s": pytest.approx(1.0, abs=0.1)}
+
+
 def test_residual_leaves_other_4_tuples_alone(book: Playbook) -> None:
     connected(book) >> client_hello(BAD) << reset(INSIDE)
     book >> syn(8443) << silence()

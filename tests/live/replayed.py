@@ -100,7 +100,7 @@ def _live(events: Sequence[dict[str, Any]], policies: Sequence[str], settled: _S
 
 
 def _key(note: dict[str, Any], packet: str, verdict: str, injections: int) -> tuple[str, ...]:
-    evidence = {key: value for key, value in note["evidence"].items() if key not in ("until", "within_s")}
+    evidence = {key: value for key, value in note["evidence"].items() if key not in ("left_s", "within_s")}
     seen = json.dumps(evidence, sort_keys=True)
     return note["rule"], note["flow"], note["reason"], seen, packet, verdict, str(injections)
 

@@ -144,6 +144,11 @@ def test_any_number_of_apps_can_be_drawn(tmp_path: Path, apps: int) -> None:
     assert page.count(">never<") == 1, "in the table, not in the plot: the run was ended before it"
 
 
+def test_html_writes_evidence_so_that_it_can_be_read() -> None:
+    assert html.evidence_text({"rules": []}) == "rules none"
+    assert html.evidence_text({"left_s": 29.784, "rules": ["a", "b"]}) == "left_s 29.784, rules a, b"
+
+
 def test_html_says_which_rule_stopped_an_app_and_links_the_frame(tmp_path: Path) -> None:
     page = html.render(load_run(written(tmp_path / "run")))
     why = page[page.index("<h2>Why</h2>") : page.index("<h2>Over time</h2>")]

@@ -61,6 +61,10 @@ function linkPart(state, view, act) {
       ${state.link.cut ? "Bring the network back" : "Take the network down"}</button></fieldset>`;
 }
 
+// The letters by which a policy says how well a rule is known.
+const MARKS = { M: "measured", R: "reported", I: "inferred", U: "unknown", D: "second-hand", G: "general" };
+const markText = (mark) => (mark || "").split("+").map((letter) => MARKS[letter] || letter).join(", ");
+
 function censorPart(state, view, act) {
   const names = Object.keys(state.boxes), name = names.includes(view.box) ? view.box : names[0], box = state.boxes[name];
   const policy = view.policies.find((one) => one.name === box?.policy);
@@ -75,8 +79,8 @@ function censorPart(state, view, act) {
     ${policy ? html`<p class="soft">${policy.title}</p>` : nothing}
     <ul class="rules" aria-label="Rules">${(policy?.rules || []).map((rule) => html`<li>
       <label><input type="checkbox" data-rule=${rule.name} .checked=${!off.has(rule.name)} @change=${(event) => act.rule(name, rule.name, event.target)}>
-      <b>${rule.name}</b></label> <small>${evidenceText(rule.match)} → ${evidenceText(rule.action)}</small>
-      <small class="soft">${rule.evidence?.mark} · ${rule.evidence?.source}${rule.evidence?.note ? ` · ${rule.evidence.note}` : ""}</small></li>`)}</ul>
+      <b>${rule.name}</b></label> <small>${evidenceText(rule.match, " or ")} → ${evidenceText(rule.action)}</small>
+      <small class="soft">${markText(rule.evidence?.mark)} · ${rule.evidence?.source}${rule.evidence?.note ? ` · ${rule.evidence.note}` : ""}</small></li>`)}</ul>
     <form class="row" @submit=${(event) => { event.preventDefault(); act.block(name, new FormData(event.target).get("name"), true); event.target.reset(); }}>
       <label class="grow">Block a name <input id="block-name" name="name" required maxlength="253" placeholder="example.com" autocomplete="off" spellcheck="false"></label>
       <button id="block">Block</button></form>

@@ -46,14 +46,14 @@ function nodeMark(node, state) {
   const below = node.kind === "box" ? (box ? box.policy : "") : "";
   return svg`<g class="node ${node.kind} ${worst(state.apps, node.name)}" transform="translate(${x} ${y})">
     ${icon(node)}<text y="29">${LABELS[node.name] || node.name}</text>
-    ${below ? svg`<text class="soft" y="43">${below}</text>` : ""}</g>`;
+    ${below ? svg`<text class="soft" y="45">${below}</text>` : ""}</g>`;
 }
 
 export class Country {
   constructor(picture, canvas, spoken) {
     this.picture = picture; this.canvas = canvas; this.spoken = spoken;
     this.dots = []; this.flashes = []; this.debts = []; this.state = null; this.last = 0; this.at = {};
-    addEventListener("resize", () => this.fit());
+    new ResizeObserver(() => this.fit()).observe(picture);
     requestAnimationFrame((now) => this.frame(now));
   }
 
@@ -88,7 +88,10 @@ export class Country {
     this.canvas.height = Math.round(bounds.height * ratio);
     this.canvas.style.width = `${bounds.width}px`;
     this.canvas.style.height = `${bounds.height}px`;
-    this.scale = this.canvas.width / this.size[0];
+    // the picture keeps its proportions: where it is as high as it may be, it stands in the middle of its place
+    const drawn = this.picture.getScreenCTM();
+    this.scale = drawn.a * ratio;
+    this.shift = [(drawn.e - bounds.left) * ratio, (drawn.f - bounds.top) * ratio];
     this.colours = Object.fromEntries(["passing", "inject", "drop", "throttle", "pass"].map(
       (name) => [name, getComputedStyle(document.body).getPropertyValue(`--${name}`).trim()]));
   }
@@ -134,7 +137,7 @@ export class Country {
     const pen = this.canvas.getContext("2d");
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    pen.setTransform(this.scale, 0, 0, this.scale, 0, 0);
+    pen.setTransform(this.scale, 0, 0, this.scale, ...this.shift);
     const done = [];
     for (const dot of this.dots) {
       dot.t += passed / HOP_MS;

@@ -55,7 +55,7 @@ export function decisions(state, view, act) {
     <tbody>${wanted.map((one) => html`<tr class=${one.effect}>
       <td>${one.t.toFixed(2)}</td><td><b>${one.rule}</b><small>${one.box}</small></td>
       <td><span class="chip ${one.effect}">${EFFECTS[one.effect] || one.effect}</span><small>${one.reason}</small></td>
-      <td><code>${one.flow}</code></td><td><code>${evidenceText(one.evidence)}</code></td>
+      <td><code class="flow">${one.flow}</code></td><td><code>${evidenceText(one.evidence)}</code></td>
       <td>${one.hash ? html`<button class="quiet" @click=${() => act.frame(one)} aria-label="Frame of decision ${one.n}">frame</button>` : nothing}</td></tr>`)}
     </tbody></table>${wanted.length ? nothing : html`<p class="soft">The censor has decided nothing yet.</p>`}</div>`;
 }

@@ -41,10 +41,10 @@ export class Plots {
   make() {
     const [rate, queue] = this.holders;
     this.plots = [
-      new uPlot(options(rate, "Rate", [
+      new uPlot(options(rate, "Rate, bit/s", [
         { label: "up", colour: "up" }, { label: "down", colour: "down" }, { label: "limit", colour: "soft", dash: [6, 4] },
       ], bits), [[], [], [], []], rate),
-      new uPlot(options(queue, "Queue", [{ label: "up", colour: "up", fill: "up-wash" }, { label: "down", colour: "down", fill: "down-wash" }], bytes),
+      new uPlot(options(queue, "Queue, bytes", [{ label: "up", colour: "up", fill: "up-wash" }, { label: "down", colour: "down", fill: "down-wash" }], bytes),
         [[], [], []], queue),
     ];
   }

@@ -53,11 +53,12 @@ export function bits(value) {
   return `${Math.round(value)} bit/s`;
 }
 
-export function evidenceText(evidence) {
+// Of what a rule looks for, one of a list is enough (" or "); what was seen is all of it (", ").
+export function evidenceText(evidence, between = ", ") {
   const say = (value) => {
-    if (Array.isArray(value)) return value.map(say).join(" or ");
+    if (Array.isArray(value)) return value.map(say).join(between) || "none";
     if (typeof value !== "object" || value === null) return `${value}`;
-    return Object.keys(value).length ? `(${evidenceText(value)})` : "";
+    return Object.keys(value).length ? `(${evidenceText(value, between)})` : "";
   };
   return Object.entries(evidence || {}).map(([key, value]) => `${key} ${say(value)}`.trim()).join(", ");
 }
