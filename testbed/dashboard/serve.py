@@ -23,7 +23,7 @@ _LAST_LOOK_S = 1.0
 
 
 class _Server(uvicorn.Server):
-    """Ends the browsers' streams before it waits for connections to end: they would be cut off, each with a traceback."""
+    """Ends the browsers' streams before it waits for connections: cut off, each would print a traceback."""
 
     def __init__(self, config: uvicorn.Config, page: Dashboard) -> None:
         super().__init__(config)
