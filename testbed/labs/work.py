@@ -111,9 +111,16 @@ class Work:
         """Return a file of the student's."""
         return self.folder / name
 
-    def judge(self, task: str, check: Callable[[], bool | str]) -> None:
-        """Mark a task: a check returns True, False, or what is wrong. Bad input is a wrong answer with its place."""
+    def judge(self, task: str, check: Callable[[], bool | str], hint: str = "") -> None:
+        """Mark a task: a check returns True, False, or what is wrong. Bad input is a wrong answer with its place.
+
+        `hint`: where to look, for an answer of which no more is to be said than that it is wrong. The answers stand in
+        the task before its colon; one that is empty is said to be.
+        """
         try:
+            if empty := self._empty(task):
+                self._judged.append(Mark(task, False, f"not filled in: {', '.join(empty)}"))
+                return
             found = check()
         except InputError as error:
             self._judged.append(Mark(task, False, str(error)))
@@ -121,7 +128,13 @@ class Work:
         except (TypeError, ValueError) as error:  # whatever a student writes into a form is an answer, not a bug
             self._judged.append(Mark(task, False, f"can't be read: {error}"))
             return
-        self._judged.append(Mark(task, found is True, found if isinstance(found, str) else ""))
+        said = found if isinstance(found, str) else "" if found else hint
+        self._judged.append(Mark(task, found is True, said))
+
+    def _empty(self, task: str) -> list[str]:
+        """Return the answers of a task that are not filled in."""
+        form = self.answers.data
+        return [key for key in task.partition(":")[0].split(", ") if key in form and form[key] in (None, "", [])]
 
     @property
     def marks(self) -> list[Mark]:

@@ -79,6 +79,20 @@ def test_no_form_makes_a_checker_fall_or_right(lab: Lab, value: Any, run: RunDir
     assert not any(marks.values())
 
 
+@pytest.mark.parametrize("lab", labs(), ids=lambda lab: lab.name)
+@pytest.mark.parametrize("value", [None, 7, "text"], ids=str)
+def test_whatever_is_wrong_is_told_where_to_look(lab: Lab, value: Any, run: RunDirectory, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    keys = [key for key in read_document(lab.folder / "work" / ANSWERS).data if key != "host"]
+    (folder / ANSWERS).write_text(yaml.safe_dump({"host": "client1"} | dict.fromkeys(keys, value)))
+    for each in mark(Work(lab, folder, run)):
+        assert each.right or each.said, each.task
+        asked = [key for key in each.task.partition(":")[0].split(", ") if key in keys]
+        if asked and value is None:
+            assert each.said == f"not filled in: {', '.join(asked)}"
+
+
 def test_a_plan_that_may_harm_somebody_is_wrong(run: RunDirectory, tmp_path: Path) -> None:
     good = {
         "control": "a.example", "every": "10 s", "ends_after": "30 d", "contact": "a@lab.example", "kept_days": 90,

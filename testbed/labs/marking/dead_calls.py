@@ -15,10 +15,14 @@ _QUIC_OR_DNS = (53, 443)
 def examine(work: Work) -> None:
     """Mark lab 7."""
     work.judge("call_frame: the first packet of a call that never came out", lambda: _is_call(work, _call(work)))
-    work.judge("call_length, call_begins: what the censor saw in it", lambda: _looks(work))
-    work.judge("rule: the rule that stopped it", lambda: _rule(work))
-    work.judge("media_name: the name by which photos were stopped", lambda: _named(work, "media_name", stopped=True))
-    work.judge("text_name: the name under which text went on", lambda: _named(work, "text_name", stopped=False))
+    work.judge("call_length, call_begins: what the censor saw in it", lambda: _looks(work),
+               "of call_frame: UDP's length less 8, and the first two bytes of data.data")  # fmt: skip
+    work.judge("rule: the rule that stopped it", lambda: _rule(work),
+               "the line of events.jsonl that has call_frame among its frames")  # fmt: skip
+    work.judge("media_name: the name by which photos were stopped", lambda: _named(work, "media_name", stopped=True),
+               "one name, of a TLS hello that went into the box and never came out")  # fmt: skip
+    work.judge("text_name: the name under which text went on", lambda: _named(work, "text_name", stopped=False),
+               "one name, of a TLS hello that was never stopped")  # fmt: skip
     work.judge("ours.yaml: stops every call, and text and photos go on", lambda: _ours(work))
 
 

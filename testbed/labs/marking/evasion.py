@@ -17,7 +17,8 @@ _BLOCKED_S = 35
 def examine(work: Work) -> None:
     """Mark lab 6."""
     work.judge("evade.sh: a blocked page, through your own way", lambda: _evades(work))
-    work.judge("capture: a blocked name in a hello that drew no reset", lambda: bool(_evaded(work)))
+    work.judge("capture: a blocked name in a hello that drew no reset", lambda: bool(_evaded(work)),
+               "use evade.sh in your host, then end the country with `testbed lab stop`")  # fmt: skip
     work.judge("stronger.yaml: the same censor, no longer fooled", lambda: _stronger(work))
     work.judge("stronger.yaml: and hits no more names than before", lambda: _same_names(work))
 

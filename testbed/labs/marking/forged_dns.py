@@ -16,9 +16,11 @@ _NAME = "twitter.com"
 def examine(work: Work) -> None:
     """Mark lab 2."""
     work.judge("forged_frame: the answer that nobody outside sent", lambda: _forged(work))
-    work.judge("true_frame: the true answer to the same question", lambda: _true(work))
-    work.judge("forged_ttl_s: how long the lie may be remembered", lambda: _ttl(work))
-    work.judge("true_address: where the name really is", lambda: work.words("true_address") == _addresses(work))
+    work.judge("true_frame: the true answer to the same question", lambda: _true(work),
+               f"an answer about {_NAME} to your host, which both sides of the box saw")  # fmt: skip
+    work.judge("forged_ttl_s: how long the lie may be remembered", lambda: _ttl(work), "dns.resp.ttl of forged_frame")
+    work.judge("true_address: where the name really is", lambda: work.words("true_address") == _addresses(work),
+               "dns.a of true_frame")  # fmt: skip
     work.judge("strangers: three names that are hit and were not meant", lambda: _strangers(work))
     work.judge("resolve.sh: the true address of any name, from inside", lambda: _resolve(work))
 

@@ -24,7 +24,8 @@ def examine(work: Work) -> None:
     work.judge("each failure in OONI's word, as your capture shows it", lambda: _true(work))
     work.judge("plan.yaml: only hosts that agreed or are your own", lambda: _hosts(work))
     work.judge("plan.yaml: a control, a slow pace, an end", lambda: _pace(work))
-    work.judge("plan.yaml: nothing kept about people", lambda: _kept(work))
+    work.judge("plan.yaml: nothing kept about people", lambda: _kept(work),
+               "`keeps` is empty: say what you write down")  # fmt: skip
 
 
 def _lines(work: Work) -> list[dict[str, Any]]:

@@ -17,8 +17,9 @@ _FOR = "twitter.com"
 def examine(work: Work) -> None:
     """Mark lab 4."""
     work.judge("https_not_http: a name blocked in HTTPS, not in HTTP", lambda: _one_list(work))
-    work.judge("the same, shown in your capture", lambda: _shown(work))
-    work.judge("strangers: well-known names that Russia's `t.co` rule hits by accident", lambda: _counted(work))
+    work.judge("the same, shown in your capture", lambda: _shown(work), "name an https_not_http first")
+    work.judge("strangers: well-known names that Russia's `t.co` rule hits by accident", lambda: _counted(work),
+               "`testbed policy explain t.co --policy russia` counts them")  # fmt: skip
     work.judge("fair.yaml: it stops the name and all below it", lambda: _stops(work))
     work.judge("fair.yaml: and nobody else", lambda: _spares(work))
 

@@ -16,6 +16,10 @@ _MOST_LINES = 200
 _RESET, _PASSED = {35, 56}, {0}
 _RESET_SOON = _RESET | {7}  # drawn by the handshake's last packet, it comes before curl looks
 _VANISHED, _REFUSED = {1}, {3}
+_SEEN = {
+    0: "it got through", 1: "it vanished", 3: "it got through", 7: "it was reset", 28: "nothing came back",
+    35: "it was reset", 56: "it was reset", 60: "somebody else's certificate came", 124: "it took too long",
+}  # fmt: skip
 #: a host without a server there says so (ICMP), unless the question never came
 _STUN = """
 import socket, sys
@@ -35,7 +39,7 @@ def examine(work: Work) -> None:
     work.judge("my_box.py: under 200 lines", lambda: _short(work))
     names = work.words("blocked")
     chosen = len(set(names)) >= 2 and all(name.endswith(".example") and len(name) > 8 for name in names)
-    work.judge("blocked: two names of your own", lambda: chosen)
+    work.judge("blocked: two names of your own", lambda: chosen, "two different names that end in .example, as a list")
     statuses = _knock(work, names[:2]) if chosen and work.file("my_box.py").is_file() else {}
     said = str(statuses.get("said", "the box was not tried"))
     found = {key: value for key, value in statuses.items() if isinstance(value, int)}
@@ -53,7 +57,7 @@ def examine(work: Work) -> None:
 
 
 def _fared(status: int | None, right: set[int], said: str) -> bool | str:
-    return said if status is None else status in right or f"status {status}"
+    return said if status is None else status in right or _SEEN.get(status, f"curl ended with status {status}")
 
 
 def _short(work: Work) -> bool | str:

@@ -18,12 +18,15 @@ def examine(work: Work) -> None:
     link = work.scenario.link_spec
     assert link is not None
     rate_bps = link.down.rate or 0.0
-    work.judge("ping_ms: the smallest time there and back", lambda: _ping(work))
-    work.judge("download_s: how long 60,000 bytes took", lambda: _download(work))
-    work.judge(
-        "rate_kbit_s: the rate of the national link", lambda: near(work.number("rate_kbit_s"), rate_bps / 1e3, 0.15)
-    )
-    work.judge("photo_s: what 300,000 bytes will take", lambda: _photo(work, link))
+    work.judge("ping_ms: the smallest time there and back", lambda: _ping(work),
+               "ping printed another one: the least of its `time=`, in milliseconds")  # fmt: skip
+    work.judge("download_s: how long 60,000 bytes took", lambda: _download(work),
+               "your capture shows another time: curl's time_total, in seconds")  # fmt: skip
+    work.judge("rate_kbit_s: the rate of the national link",
+               lambda: near(work.number("rate_kbit_s"), rate_bps / 1e3, 0.15),
+               "the bits that one download has more than the other, by the seconds it takes more")  # fmt: skip
+    work.judge("photo_s: what 300,000 bytes will take", lambda: _photo(work, link),
+               "bytes · 8 / rate, headers counted, and the round trips before")  # fmt: skip
     work.judge("evening.yaml: a link of that evening", lambda: _evening(work))
 
 

@@ -9,9 +9,12 @@ from testbed.labs.work import Work
 def examine(work: Work) -> None:
     """Mark lab 3."""
     work.judge("forged_frame: a reset that no server sent", lambda: _forged(work))
-    work.judge("trigger_frame: the packet that drew it", lambda: _is_trigger(work))
-    work.judge("forged_ttl, forged_ip_id: its marks", lambda: _marks(work))
-    work.judge("server_ttl: the TTL of that server's SYN+ACK", lambda: _server_ttl(work))
+    work.judge("trigger_frame: the packet that drew it", lambda: _is_trigger(work),
+               "your host's last packet with a name, in the connection of forged_frame and before it")  # fmt: skip
+    work.judge("forged_ttl, forged_ip_id: its marks", lambda: _marks(work),
+               "ip.ttl and ip.id of forged_frame, in the inner capture, as decimal numbers")  # fmt: skip
+    work.judge("server_ttl: the TTL of that server's SYN+ACK", lambda: _server_ttl(work),
+               "ip.ttl of the SYN+ACK in the connection of forged_frame, in the inner capture")  # fmt: skip
     work.judge("true_frame: a reset that a host really sent", lambda: _true(work))
     work.judge("residual_frame: a reset drawn by a packet without a name", lambda: _residual(work))
 
