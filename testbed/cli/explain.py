@@ -35,7 +35,7 @@ def command(name: str, reference: str, against: Path | None, as_json: bool) -> i
     refuse_program(policy, "be explained: what it does shows when it runs")
     inherited = read_inherited(reference)
     folders = (*inherited.folders, shipped.folder("policies"))
-    asked = name.lower().rstrip(".")
+    asked = _asked(name)
 
     def find_line(listed: str, hit: Hit) -> str:
         if not listed:
@@ -50,6 +50,17 @@ def command(name: str, reference: str, against: Path | None, as_json: bool) -> i
     else:
         print("\n".join(as_lines(asked, policy, found)))
     return 0
+
+
+def _asked(name: str) -> str:
+    """Return a name as it is compared: lower case, international ones in their `xn--` form."""
+    try:
+        if set(name) & set("/:?@* ") or not name.strip("."):
+            raise ValueError(f"{name!r} is no name; write one like www.example.org")
+        return check_pattern(f"={name}")[1:]
+    except ValueError as error:
+        what, _, mend = str(error).partition("; ")
+        raise InputError([Problem("NAME", what, mend)]) from None
 
 
 def _place_in_policy(document: Document, rule: int, hit: Hit) -> str:

@@ -30,7 +30,7 @@ from testbed.dpi.fate import FORGOTTEN
 from testbed.dpi.fingerprints import Opening
 from testbed.dpi.flow import IDLE_S, TORN_ANY, TORN_VALID, Flow, FlowTable
 from testbed.dpi.policy import Policy
-from testbed.dpi.sight import Sight, see
+from testbed.dpi.sight import Sight, new_questions, see
 from testbed.dpi.tracker import Tracker
 from testbed.dpi.volume import Volumes
 from testbed.wire import ip, tcp
@@ -64,6 +64,7 @@ class Engine:
         self._tracker = Tracker(policy.tracking, policy.parser)
         self._acts.take(self._compiled)
         self._wide = self._compiled.wide_blocks
+        self._reads_dns_streams = policy.parser.dns_over_tcp and policy.parser.reassembly != "none"
         self._settled = PASSED if self._wide else _SETTLED
         for flow in (*self._tcp, *self._udp):
             flow.settled = None
@@ -209,7 +210,19 @@ class Engine:
             if decision is FORGOTTEN:
                 flow.settled = FORGOTTEN
             return decision
+        if self._reads_dns_streams and proto == 6 and sight.dport == 53 and looks and sight.data:
+            return self._ask_about_each(sight, flow)
         return self._ask(sight, flow, looks and bool(sight.data))
+
+    def _ask_about_each(self, sight: Sight, flow: Flow) -> Decision:
+        """Ask the rules about every question that a segment brings, until one acts."""
+        sight.query, asked = None, False
+        for query, message in new_questions(sight):
+            sight.query, sight.message, asked = query, message, True
+            decision = self._ask(sight, flow, looks=True)
+            if decision.notes:
+                return decision
+        return decision if asked else self._ask(sight, flow, looks=True)
 
     def _follow_tcp(self, sight: Sight, flow: Flow, from_client: bool) -> tuple[bool, bool]:
         """Move a TCP flow on and set the data that rules look at; return whether the segment is believed, whether they

@@ -5,7 +5,7 @@ Reads nothing but what it is given; `testbed policy explain` is the command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,17 +79,21 @@ def explain(
     found: list[Explanation] = []
     for hit in policy.explain(name):
         rule = rules[hit.rule]
+        has_exceptions = any(part.unless or part.not_ for part in rule.match.walk())
+        spared = {o for o in against if policy.concerned(rule, hit.kind, o) is None} if has_exceptions else set()
         found.append(
             Explanation(
                 hit, _place(policy, rule, hit, find_line), conditions(rule), describe(rule.action),
                 describe_residual(rule.residual), rule.evidence.model_dump(),
-                all(earlier.hit.kind != hit.kind for earlier in found), overblocked(hit.pattern, name, against),
+                all(earlier.hit.kind != hit.kind for earlier in found), overblocked(hit.pattern, name, against, spared),
             )
         )  # fmt: skip
     return tuple(found)
 
 
 def _place(policy: Policy, rule: Rule, hit: Hit, find_line: Callable[[str, Hit], str]) -> str:
+    if not hit.pattern:
+        return find_line("", hit)
     sets = list(_name_sets(rule.match))
     for names in sets:
         if hit.pattern in names.patterns:
@@ -122,10 +126,10 @@ def line_of(pattern: str, lines: Sequence[str]) -> int | None:
     return None
 
 
-def overblocked(pattern: str, name: str, against: Sequence[str]) -> Overblock:
-    """Find out whom a pattern hits besides the name."""
-    index = NameIndex([pattern])
-    hit = tuple(other for other in against if other != name and index.find(other) is not None)
+def overblocked(pattern: str, name: str, against: Sequence[str], spared: Collection[str] = ()) -> Overblock:
+    """Find out whom a pattern, the empty one for all, hits besides the name and the `spared`."""
+    index = NameIndex([pattern or "/^/"])
+    hit = tuple(o for o in against if o != name and o not in spared and index.find(o) is not None)
     anchored = _anchored(pattern)
     accident = tuple(other for other in hit if anchored.find(other) is None) if anchored else ()
     return Overblock(len(against), hit, accident)
@@ -134,7 +138,7 @@ def overblocked(pattern: str, name: str, against: Sequence[str]) -> Overblock:
 def _anchored(pattern: str) -> NameIndex | None:
     """Return the rule that a substring was probably meant as, if the substring is a whole name."""
     part = pattern[1:-1].strip(".")
-    return NameIndex([f".{part}"]) if pattern[0] == "*" and "." in part else None
+    return NameIndex([f".{part}"]) if pattern[:1] == "*" and "." in part else None
 
 
 def conditions(rule: Rule) -> tuple[str, ...]:
@@ -158,7 +162,11 @@ def conditions(rule: Rule) -> tuple[str, ...]:
 
 
 def _exception(match: Match) -> str:
-    return ", ".join(f"{key} {_plain(getattr(match, key))}" for key in sorted(match.model_fields_set))
+    return ", ".join(f"{key} {_listed(getattr(match, key))}" for key in sorted(match.model_fields_set))
+
+
+def _listed(value: object) -> object:
+    return ", ".join((*value.lists, *value.patterns)) if isinstance(value, NameSet) else _plain(value)
 
 
 def describe(action: Action) -> str:
@@ -235,7 +243,8 @@ def as_lines(name: str, policy: Policy, found: Sequence[Explanation]) -> list[st
     lines = []
     for item in found:
         later = "" if item.first else " (an earlier rule acts first)"
-        lines.append(f"{item.way}: rule `{item.hit.rule}`{later} by {item.hit.pattern}  {item.place}")
+        pattern = item.hit.pattern or "being no exception"
+        lines.append(f"{item.way}: rule `{item.hit.rule}`{later} by {pattern}  {item.place}")
         lines.append(f"  the censor {item.action}" + (f"; {item.residual}" if item.residual else ""))
         lines += (f"  {condition}" for condition in item.conditions)
         note = f" ({item.evidence['note']})" if item.evidence.get("note") else ""

@@ -89,7 +89,7 @@ class Injections:
         for copy in range(spec.count):
             draw = self._chance.share(f"answer {copy}", sight.key, query.id.to_bytes(2, "big"), query.qname.encode())
             over_tcp = sight.proto == ip.TCP
-            message = craft.dns_answer(sight.data[2:] if over_tcp else sight.data, query, spec, draw)
+            message = craft.dns_answer(sight.message, query, spec, draw)
             if message is None:
                 continue
             if over_tcp:

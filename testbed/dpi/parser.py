@@ -65,6 +65,8 @@ class Parser(Strict):
     """Later requests in the same data are read as well (`parse_requests`)."""
     tls_join_records: bool = False
     """A ClientHello in several TLS records is put together."""
+    tls_skip_records: bool = False
+    """Records of other types before a ClientHello, such as an alert, are stepped over."""
     quic_versions: tuple[int, ...] = (1, 0x6B3343CF)
     """Versions whose Initials are decrypted."""
     quic_join: Literal["frame", "packet", "datagram", "flow"] = "flow"

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from testbed import shipped
 from testbed.documents import Document, Strict, validate
 from testbed.dpi.addresses import GeoTable, read_prefixes
+from testbed.dpi.concerned import concerned
 from testbed.dpi.fingerprints import PROTOCOLS
 from testbed.dpi.inherit import read_inherited
 from testbed.dpi.injector import Injector
@@ -46,7 +47,10 @@ class KernelSet:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A rule that a name runs into: which list (`dns`, `http_host`, `sni`) and which pattern of it."""
+    """A rule that a name runs into: in which way of asking (`dns`, `http_host`, `sni`), and by which pattern.
+
+    The pattern is empty where a rule is for all but certain names.
+    """
 
     rule: str
     kind: str
@@ -151,11 +155,14 @@ class Policy(Strict):
         hits: list[Hit] = []
         for rule in self.rules:
             for kind in NAME_KEYS:
-                names: NameSet | None = getattr(rule.match, kind)
-                pattern = self.index(names).find(asked) if names else None
+                pattern = self.concerned(rule, kind, asked)
                 if pattern is not None:
                     hits.append(Hit(rule.name, kind, pattern))
         return tuple(hits)
+
+    def concerned(self, rule: Rule, kind: str, name: str) -> str | None:
+        """Return the pattern by which a rule can act on a name asked for in one way: see `concerned`."""
+        return concerned(rule.match, kind, name, lambda names, asked: self.index(names).find(asked))
 
     @property
     def _must_see_all(self) -> bool:

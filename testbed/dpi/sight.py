@@ -6,7 +6,7 @@ Whatever the number of rules that ask, each part is parsed once a packet.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from testbed.dpi.parser import Parser
@@ -63,7 +63,9 @@ class Sight:
     tcp_option_kinds: tuple[int, ...]
     """The kinds of the TCP options, in order."""
     query: dns.Query | None
-    """The DNS question of a message to port 53."""
+    """The DNS question of a message to port 53; of the first one in this segment over TCP."""
+    message: bytes
+    """The DNS message with that question."""
     requests: tuple[http.Request, ...]
     """The HTTP requests that the data holds: the one it begins with, or all where the censor knows pipelining."""
     http_hosts: tuple[str, ...]
@@ -116,15 +118,35 @@ def _tcp_option_kinds(sight: Sight) -> tuple[int, ...]:
 
 
 def _query(sight: Sight) -> dns.Query | None:
-    message = sight.data
-    if sight.dport != 53 or not message:
+    if sight.dport != 53 or not sight.data:
         return None
     parser = sight.compiled.policy.parser
-    if sight.proto == ip.TCP:
-        if not parser.dns_over_tcp or len(message) < 2:
-            return None
-        message = message[2:]
-    return question_of(message, parser)
+    if sight.proto == ip.TCP and not parser.dns_over_tcp:
+        return None
+    return question_of(sight.message, parser)
+
+
+def _message(sight: Sight) -> bytes:
+    return sight.data[2:] if sight.proto == ip.TCP else sight.data
+
+
+def new_questions(sight: Sight) -> Iterator[tuple[dns.Query, bytes]]:
+    """Yield the questions that a segment makes readable in its stream, whose messages may be many (RFC 7766 §6.2.1.1),
+    each with its message."""
+    deep = sight.flow.more()
+    stream = deep.client_stream if sight.from_client else deep.server_stream
+    if stream is None:
+        return
+    at = stream.read_bytes
+    while at + 2 < len(sight.data):
+        end = at + 2 + int.from_bytes(sight.data[at : at + 2], "big")
+        message = sight.data[at + 2 : end]
+        found = question_of(message, sight.compiled.policy.parser)
+        if found is None and end > len(sight.data):
+            return
+        at = stream.read_bytes = end
+        if found is not None:
+            yield found, message
 
 
 def question_of(message: bytes, parser: Parser) -> dns.Query | None:
@@ -153,24 +175,36 @@ def _http_hosts(sight: Sight) -> tuple[str, ...]:
 def _sni(sight: Sight) -> str | None:
     """Read the name alone; from the first packet of a large hello too, if it stands there whole."""
     data = sight.data
-    if sight.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
+    if not _may_be_tls(sight):
         return None
+    parser = sight.compiled.policy.parser
+    joins, skips = parser.tls_join_records, parser.tls_skip_records
     try:
-        return tls.server_name(data, join_records=sight.compiled.policy.parser.tls_join_records)
+        return tls.server_name(data, join_records=joins, skip_other_records=skips)
     except tls.NeedMore:
         return tls.sni_of_beginning(data)
     except ValueError:
         return None
 
 
+def _may_be_tls(sight: Sight) -> bool:
+    """Look at the first byte, which turns most packets down."""
+    if sight.proto != ip.TCP or not sight.data:
+        return False
+    first = sight.data[0]
+    skips = first in tls.RECORD_TYPES and sight.compiled.policy.parser.tls_skip_records
+    return first == tls.HANDSHAKE_RECORD or skips
+
+
 def _hello(sight: Sight) -> tls.ClientHello | None:
     if sight.proto == ip.UDP:
         return sight.quic_hello
-    data = sight.data
-    if sight.proto != ip.TCP or not data or data[0] != tls.HANDSHAKE_RECORD:
+    if not _may_be_tls(sight):
         return None
+    parser = sight.compiled.policy.parser
+    joins, skips = parser.tls_join_records, parser.tls_skip_records
     try:
-        return tls.client_hello(data, join_records=sight.compiled.policy.parser.tls_join_records)
+        return tls.client_hello(sight.data, join_records=joins, skip_other_records=skips)
     except ValueError:
         return None
 
@@ -200,9 +234,9 @@ def _quic_packet(sight: Sight) -> Packet | None:
 
 
 _CONTENTS: Mapping[str, Callable[[Sight], Any]] = {
-    "checksum_ok": _checksum_ok, "tcp_option_kinds": _tcp_option_kinds, "query": _query, "requests": _requests,
-    "http_hosts": _http_hosts, "sni": _sni, "hello": _hello, "quic_hello": _quic_hello, "quic_sni": _quic_sni,
-    "quic_packet": _quic_packet,
+    "checksum_ok": _checksum_ok, "tcp_option_kinds": _tcp_option_kinds, "query": _query, "message": _message,
+    "requests": _requests, "http_hosts": _http_hosts, "sni": _sni, "hello": _hello,
+    "quic_hello": _quic_hello, "quic_sni": _quic_sni, "quic_packet": _quic_packet,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ _HALF, _MASK = 1 << 31, 0xFFFFFFFF
 class Stream:
     """The bytes so far. `base` is the sequence number of the first byte."""
 
-    __slots__ = ("_data", "_known", "_settled", "base", "longest")
+    __slots__ = ("_data", "_known", "_settled", "base", "longest", "read_bytes")
 
     def __init__(self, base: int, longest: int) -> None:
         self.base, self.longest = base & _MASK, longest
@@ -20,6 +20,8 @@ class Stream:
         """Which parts are filled: sorted, apart from each other."""
         self._settled = 0
         """So many bytes from the start stay as they are."""
+        self.read_bytes = 0
+        """So many bytes from the start are messages that were read before."""
 
     @property
     def content(self) -> bytes:

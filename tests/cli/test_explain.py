@@ -64,3 +64,19 @@ def test_bad_input_is_status_two(policy: Path, tmp_path: Path) -> None:
         done = call("explain", "a.example", *arguments)
         assert isinstance(done.exception, InputError)
         assert done.exception.exit_status == 2
+
+
+def test_an_international_name_is_asked_for_as_on_the_wire(policy: Path) -> None:
+    policy.write_text(POLICY.replace("=z.example, ", "=пример.рф, "))
+    told = json.loads(call("explain", "Пример.рф.", "--policy", str(policy), "--json").stdout)
+    assert (told["name"], [hit["pattern"] for hit in told["hits"]]) == (
+        "xn--e1afmkfd.xn--p1ai",
+        ["=xn--e1afmkfd.xn--p1ai"],
+    )
+
+
+@pytest.mark.parametrize("name", ["", ".", "https://a.example/", "a.example:443", "*a.example*", "ü..example"])
+def test_what_is_no_name_is_status_two(name: str) -> None:
+    done = call("explain", name)
+    assert isinstance(done.exception, InputError)
+    assert done.exception.exit_status == 2

@@ -175,6 +175,35 @@ def test_which_mock_censors_look_into_a_syn(preset: str, seen: bool) -> None:
     assert bool(decision.injections) is seen
 
 
+def dns_stream(*segments: bytes) -> list[str]:
+    """Return the names that a strict censor answers in one TCP connection to a resolver."""
+    engine, seq, found = Engine(named("strict"), seed=1), ISN + 1, list[str]()
+    for step in (syn(53), syn_ack(53), ack(53)):
+        engine.receive(bytes(step.packet), step.side, 1.0)
+    for content in segments:
+        decision = engine.receive(bytes(segment("PA", seq, PEER_ISN + 1, content, 53).packet), Side.INSIDE, 1.0)
+        seq += len(content)
+        found += [IP(item.raw)[DNS].qd.qname.decode() for item in decision.injections]
+    return found
+
+
+def test_questions_of_one_stream_are_all_read() -> None:
+    """RFC 7766: several in one segment or many, each whole or cut anywhere; none is answered twice."""
+    good, bad = (
+        struct.pack("!H", len(message)) + message for message in (bytes(DNS(qd=DNSQR(qname=f"{n}.com"))) for n in "ba")
+    )
+    assert dns_stream(good + bad) == dns_stream(good, bad) == dns_stream(good + bad[:9], bad[9:]) == ["a.com."]
+    assert dns_stream(bad, good) == dns_stream(bad[:-1], bad[-1:] + good) == ["a.com."]
+    assert dns_stream(*(bytes([byte]) for byte in good + bad + bad)) == ["a.com.", "a.com."]
+
+
+@pytest.mark.parametrize(("preset", "seen"), [("strict", True), ("gfw", False)])
+def test_an_alert_before_the_hello(preset: str, seen: bool) -> None:
+    """OpenSSL's servers go on after a warning."""
+    warning = b"\x15\x03\x01\0\x02\x01\0"
+    assert is_censored(named(preset), r"\/", warning + hello_bytes("a.com"), dport=443) is seen
+
+
 HEADER_GAMES = {
     "plain": b"GET / HTTP/1.1\r\nHost: a.com\r\n\r\n",
     "white space before the host": b"GET / HTTP/1.1\r\nHost: \t\na.com\r\n\r\n",

@@ -60,6 +60,48 @@ def test_the_slip_of_2021_hits_reddit_and_microsoft(tmp_path: Path) -> None:
     assert "by accident: " in as_lines("t.co", load_policy(path), (found,))[-2]
 
 
+def test_what_an_exception_names_is_not_hit(tmp_path: Path) -> None:
+    path = tmp_path / "ru.yaml"
+    path.write_text(HEAD + RULE)
+    assert explained(path, "ok.t.co") == ()
+    (found,) = explained(path, "t.co", ["ok.t.co", "not.t.co"])
+    assert found.overblock.names == ("not.t.co",)
+
+
+def test_an_allow_list_hits_all_but_its_names() -> None:
+    found = explained("allow-list", "twitter.com", ["www.tmcell.tm", "example.org"])
+    assert [(item.way, item.hit.rule) for item in found if item.first] == [
+        ("DNS", "dns"), ("HTTP", "tcp-first-packet"), ("HTTPS", "tcp-first-packet"), ("HTTP/3", "udp"),
+    ]  # fmt: skip
+    assert {item.overblock.names for item in found} == {("example.org",)}
+    lines = as_lines("twitter.com", load_policy("allow-list"), found)
+    assert "HTTPS: rule `tcp-first-packet` by being no exception  :sni" in lines
+    assert "  unless sni allow-https.txt" in lines
+    assert explained("allow-list", "www.tmcell.tm") == ()
+
+
+@pytest.mark.parametrize(
+    ("match", "ways"),
+    [
+        ("any: [{dns: {patterns: [=a.b]}}, {sni: {patterns: [=a.b]}}]", ["DNS", "HTTPS"]),
+        ("all: [{protocol: tcp}, {http_host: {patterns: [=a.b]}}]", ["HTTP"]),
+        ("all: [{protocol: udp}], sni: {patterns: [=a.b]}", []),
+        ("sni: {patterns: [=a.b]}, http_host: {patterns: [=a.b]}", []),
+        ("sni: {patterns: [.b]}, not: {any: [{sni: {patterns: [=a.b]}}, {ports: [80]}]}", []),
+        ("sni: {patterns: [.b]}, not: {sni: {patterns: [=a.b]}, ports: [80]}", ["HTTPS"]),
+        ("sni: {patterns: [.b]}, unless: [{dns: {patterns: [=a.b]}}, {all: [{sni: {patterns: [=c.b]}}]}]", ["HTTPS"]),
+        ("protocol: tcp, ports: [443], not: {sni: {patterns: [=c.b]}}", ["HTTPS"]),
+        ("everything: true", []),
+    ],
+)
+def test_names_are_found_however_matches_are_put_together(tmp_path: Path, match: str, ways: list[str]) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        HEAD + f"  - {{name: r, match: {{{match}}}, action: {{drop: flow}}, evidence: {{mark: U, source: x}}}}\n"
+    )
+    assert [item.way for item in explained(path, "a.b", [])] == ways
+
+
 def test_under_its_own_name_a_substring_hits_on_purpose() -> None:
     found = overblocked("*t.co*", "t.co", ["m.t.co", "t.co", "reddit.com", "example.org"])
     assert (found.names, found.by_accident) == (("m.t.co", "reddit.com"), ("reddit.com",))

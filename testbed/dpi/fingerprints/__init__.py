@@ -76,7 +76,7 @@ FINGERPRINTS: tuple[Fingerprint, ...] = (
     Fingerprint("openvpn", openvpn.openvpn, _BOTH, stream_starts=starting(range(6))),
     Fingerprint("pptp", ppp.pptp, _STREAM, starting(0)),
     Fingerprint("l2tp", ppp.l2tp, _DATAGRAM, starting(0xC8)),
-    Fingerprint("ike", ipsec.ike, _DATAGRAM),
+    Fingerprint("ike", ipsec.ike, _BOTH, stream_starts=starting("I")),
     Fingerprint("fastd", fastd.fastd, _DATAGRAM, starting(1)),
     Fingerprint("ssh", ssh.ssh, _STREAM, starting("S")),
     Fingerprint("socks5", proxies.socks5, _STREAM, starting(5)),

@@ -1,4 +1,4 @@
-"""IPsec: key exchange (IKEv1, RFC 2408; IKEv2, RFC 7296) and ESP in UDP (RFC 3948), on any port.
+"""IPsec: key exchange (IKEv1, RFC 2408; IKEv2, RFC 7296; in TCP, RFC 9329) and ESP in UDP (RFC 3948), on any port.
 
 An IKE header tells its version and its own length, so one message is enough. ESP shows nothing but an SPI that stays
 and a sequence number that counts up (RFC 4303), so it takes three packets of one side with random-looking bodies.
@@ -10,10 +10,11 @@ import struct
 from itertools import pairwise
 
 from testbed.dpi.encrypted import looks_random
-from testbed.dpi.fingerprints.opening import Opening, Shown
+from testbed.dpi.fingerprints.opening import TCP, Opening, Shown
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
 _HEADER = struct.Struct("!8s8sBBBBII")
+_STREAM_PREFIX = b"IKETCP"
 _MARKER, _NAT_KEEPALIVE = bytes(4), b"\xff"
 _V1, _V2 = 0x10, 0x20
 _V1_EXCHANGES = frozenset({1, 2, 3, 4, 5, 6, 32, 33})
@@ -30,12 +31,27 @@ _MOST_AHEAD = 16
 
 def ike(opening: Opening) -> Answer:
     """Recognise an IKE message, with or without the non-ESP marker of UDP encapsulation."""
+    if opening.proto == TCP:
+        return _of_stream(opening.client_bytes)
     for packet in opening.packets:
         payload, marked = packet.payload, packet.payload.startswith(_MARKER)
         found = _header(payload[4:] if marked else payload, packet.length - 4 * marked)
         if found is not None:
             return {**found, "non_esp_marker": marked}
     return None
+
+
+def _of_stream(stream: bytes) -> Answer:
+    """Judge a stream's beginning (RFC 9329 §3): prefix, length that counts itself, non-ESP marker, message."""
+    begin = len(_STREAM_PREFIX) + 2
+    head, marker, message = stream[:begin], stream[begin : begin + 4], stream[begin + 4 :]
+    if not (head.startswith(_STREAM_PREFIX) or _STREAM_PREFIX.startswith(head)) or not _MARKER.startswith(marker):
+        return None
+    length = int.from_bytes(head[-2:], "big") - 6
+    if len(message) < _HEADER.size:
+        return UNDECIDED
+    found = _header(message, length)
+    return None if found is None else {**found, "non_esp_marker": True}
 
 
 def _header(message: bytes, length: int) -> Evidence | None:

@@ -6,6 +6,8 @@ games use too) both sides must agree, or the service's known ports are part of i
 
 from __future__ import annotations
 
+import zlib
+
 from testbed.dpi.fingerprints import stun
 from testbed.dpi.fingerprints.opening import TCP, Opening, Shown
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
@@ -99,6 +101,8 @@ def telegram(opening: Opening) -> Answer:
 
 def _mtproto(opening: Opening) -> Answer:
     stream = opening.client_bytes
+    if stream[1:8] == bytes(7) and stream[0]:
+        return _full(stream[: stream[0]]) if len(stream) >= stream[0] else UNDECIDED
     if stream[:1] == b"\xef":
         return _framed(opening, stream[1:], "abridged")
     for marker, name in ((b"\xee" * 4, "intermediate"), (b"\xdd" * 4, "padded intermediate")):
@@ -106,6 +110,14 @@ def _mtproto(opening: Opening) -> Answer:
             return _framed(opening, stream[4:], name)
         if stream and marker.startswith(stream):
             return UNDECIDED
+    return None
+
+
+def _full(frame: bytes) -> Answer:
+    """Judge the first frame of the full transport: length, number 0, a key exchange in clear, a checksum."""
+    right = zlib.crc32(frame[:-4]) == int.from_bytes(frame[-4:], "little")
+    if right and frame[8:16] == bytes(8) and frame[28:32] in _REQ_PQ:
+        return {"transport": "full", "key_exchange": True}
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -91,6 +92,17 @@ def test_telegram_by_the_key_exchange(name: str) -> None:
     assert PROTOCOLS["telegram"](tcp_flow((">", start + frame(REQ_PQ)))) == evidence
     assert PROTOCOLS["telegram"](tcp_flow((">", start))) is UNDECIDED
     assert PROTOCOLS["telegram"](tcp_flow((">", start), (">", frame(REQ_PQ)))) == evidence
+
+
+def test_telegram_by_the_key_exchange_in_the_full_transport() -> None:
+    """Length, number, body and CRC-32: what Telethon speaks unless told otherwise."""
+    head = (len(REQ_PQ) + 12).to_bytes(4, "little") + bytes(4) + REQ_PQ
+    frame = head + zlib.crc32(head).to_bytes(4, "little")
+    evidence = {"transport": "full", "key_exchange": True}
+    assert PROTOCOLS["telegram"](tcp_flow((">", frame))) == evidence
+    assert PROTOCOLS["telegram"](tcp_flow((">", frame[:9]))) is UNDECIDED
+    assert PROTOCOLS["telegram"](tcp_flow((">", frame[:9]), (">", frame[9:]))) == evidence
+    assert PROTOCOLS["telegram"](tcp_flow((">", frame[:-1] + b"x"))) is None
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)

@@ -113,6 +113,17 @@ def test_ike_with_and_without_its_marker(marker: bytes, message: bytes, version:
     assert (evidence["version"], evidence["non_esp_marker"]) == (version, bool(marker))
 
 
+def test_ike_in_tcp() -> None:
+    message = isakmp(0x20, 34, 33)
+    stream = b"IKETCP" + (len(message) + 6).to_bytes(2, "big") + bytes(4) + message
+    for cut in (0, 3, 7, 10, 20):
+        segments = [(">", part) for part in (stream[:cut], stream[cut:]) if part]
+        found = recognise(tcp_flow(*segments, port=4500))
+        assert found is not None
+        assert (found.protocol, found.evidence["length"]) == ("ike", len(message))
+    assert PROTOCOLS["ike"](tcp_flow((">", b"IKETCP" + bytes(50)))) is None
+
+
 def test_what_is_not_ike() -> None:
     for message in (isakmp(0x20, 34, 33) + b"\0", isakmp(0x30, 34, 33), isakmp(0x20, 2, 33), isakmp(0x20, 34, 1)):
         assert PROTOCOLS["ike"](udp_flow((">", message))) is None
