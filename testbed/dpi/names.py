@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _WINDOW = 4
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
@@ -77,6 +77,13 @@ class NameIndex:
             rest = rest.partition(".")[2]
         return None
 
+    def patterns(self) -> Iterator[str]:
+        """Yield all patterns as they are compared, each once."""
+        yield from ("=" + name for name in self._exact)
+        yield from ("." + name for name in self._suffix)
+        yield from (f"*{part}*" for part in self._substrings)
+        yield from (f"/{regex.pattern}/" for regex in self._regexes)
+
     def __len__(self) -> int:
         return len(self._exact) + len(self._suffix) + len(self._substrings) + len(self._regexes)
 
@@ -92,11 +99,11 @@ class _Substrings:
         )
         seen: Counter[int] = Counter()
         for text in (*parts, *sample):
-            seen.update(_words(text))
+            seen.update(_words_of(text))
         self._filed: dict[int, list[str]] = {}
         for part in parts:
             if len(part) >= _WINDOW:
-                self._filed.setdefault(min(_own_words(part), key=seen.__getitem__), []).append(part)
+                self._filed.setdefault(min(own_words(part.encode()), key=seen.__getitem__), []).append(part)
         self._words = frozenset(self._filed)
 
     def find(self, name: str) -> str | None:
@@ -105,7 +112,7 @@ class _Substrings:
         for size, short in self._short:
             found += map("".join, short.intersection(zip(*(name[start:] for start in range(size)), strict=False)))
         if self._words:
-            for word in self._words.intersection(_words(name)):
+            for word in self._words.intersection(_words_of(name)):
                 for part in self._filed[word]:
                     if part in name:
                         found.append(part)
@@ -113,26 +120,31 @@ class _Substrings:
             return found[0] if found else None
         return min(found, key=self._order.__getitem__)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order)
+
     def __len__(self) -> int:
         return len(self._order)
 
 
-def _words(text: str) -> tuple[int, ...]:
-    """Return every window of a text as a 32-bit number, and a few that straddle its ends and mean nothing.
+def _words_of(text: str) -> tuple[int, ...]:
+    return words(text.encode("utf-8", "surrogatepass"))
 
-    Cutting the windows out one by one takes three times as long. Here the text, padded to a multiple of four bytes, is
-    laid out four times so that each copy starts one byte later against the four-byte grid, and is read in one call.
+
+def words(raw: bytes) -> tuple[int, ...]:
+    """Return every window of four bytes as a 32-bit number, and a few that straddle the ends and mean nothing.
+
+    Cutting the windows out one by one takes three times as long. Here the bytes, padded to a multiple of four, are laid
+    out four times so that each copy starts one byte later against the four-byte grid, and are read in one call.
     """
-    raw = text.encode("utf-8", "surrogatepass")
     raw += _PADDING[len(raw) & 3]
     length = len(raw)
     read = _READERS[length >> 2] if length <= _USUAL_BYTES else _reader(length)
     return read(raw + raw[1:] * 3)
 
 
-def _own_words(part: str) -> list[int]:
-    """Return the windows of a part alone, without those that straddle its ends."""
-    raw = part.encode()
+def own_words(raw: bytes) -> list[int]:
+    """Return the windows alone, without those that straddle the ends."""
     return [int.from_bytes(raw[start : start + _WINDOW], "little") for start in range(len(raw) - _WINDOW + 1)]
 
 

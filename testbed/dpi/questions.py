@@ -1,7 +1,8 @@
 """The short road of DNS: most questions concern no rule, and the same ones come again and again.
 
 Where the rules that stand for a flow look at nothing but the question, what they make of a datagram is a function of
-its bytes without the ID; those that concern none of them are remembered. Whatever may concern one goes the long way.
+its bytes without the ID; those that concern none of them are remembered. Most new ones need not be read either
+(`traces`). Whatever may concern a rule goes the long way.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from testbed.dpi.evidence import Surroundings
 from testbed.dpi.match import Match
 from testbed.dpi.parser import Parser
 from testbed.dpi.sight import question_of
+from testbed.dpi.traces import Traces
 
 _DNS_PORT = 53
 _measures = struct.Struct("!2xH18xHH").unpack_from
 _STANDING = frozenset(
     ("protocol", "ports", "origin", "addresses", "address_lists", "countries", "networks", "dns", "dns_types")
 )
+_TO_THE_ID = (b"\xc0\0", b"\xc0\1")
+"""Pointers by which a name may continue in the ID (RFC 1035 §4.1.4): then it matters."""
 _MOST, _LONGEST_BYTES = 16_384, 128
 """Questions kept, and the longest of them without its ID: about 3 MB."""
 
@@ -34,6 +38,8 @@ class Questions:
 
     def __init__(self, matches: Sequence[Match], given: Surroundings, parser: Parser) -> None:
         self._asked = [asked(match, given) for match in matches]
+        named = [given.index_of(match, "dns") for match in matches if match.dns is not None]
+        self._traces = Traces(named if len(named) == len(matches) else ())
         self._parser = parser
         self._dull: set[bytes] = set()
 
@@ -47,10 +53,11 @@ class Questions:
         behind_id = raw[30:]
         if behind_id in self._dull:
             return True
-        question = question_of(raw[28:], self._parser)
-        if question is not None and any(ask(question) is not None for ask in self._asked):
-            return False
-        if len(behind_id) <= _LONGEST_BYTES:
+        if not self._traces.rule_out(behind_id):
+            question = question_of(raw[28:], self._parser)
+            if question is not None and any(ask(question) is not None for ask in self._asked):
+                return False
+        if len(behind_id) <= _LONGEST_BYTES and not any(pointer in behind_id for pointer in _TO_THE_ID):
             if len(self._dull) >= _MOST:
                 self._dull.clear()
             self._dull.add(behind_id)

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from testbed import shipped
-from testbed.dpi.decision import Side
+from testbed.dpi.decision import Side, Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.flow import Flow
 from testbed.dpi.policy import Policy, load_policy
@@ -142,3 +142,18 @@ def test_a_rule_that_looks_at_more_closes_them_to_dns(match: dict[str, object]) 
         if raw[9] == 17:
             engine.receive(raw, side, now)
     assert engine.glances == 0
+
+
+def test_a_name_that_continues_in_the_id_is_read_each_time() -> None:
+    """RFC 1035 §4.1.4: the pointer leads to the message's first byte; what stands there is another label each time."""
+    policy = censor({"match": {"dns": {"patterns": ["=aaaa"]}}, "action": {"drop": "packet"}})
+    engine = Engine(policy, seed=1)
+    verdicts = []
+    for number, ident in enumerate((b"\4b", b"\4b", b"\4a", b"\4b")):
+        message = ident + b"aaa\0" + bytes(6) + b"\xc0\0" + b"\0\1\0\1"
+        head = struct.pack(
+            "!BBHHHBBH4s4s", 0x45, 0, 28 + len(message), 0, 0, 64, 17, 0, b"\x64\x40\1\2", b"\xc6\x12\0\x35"
+        )
+        raw = head + struct.pack("!HHHH", 4000, 53, 8 + len(message), 0) + message
+        verdicts.append(engine.receive(raw, Side.INSIDE, START + number).verdict)
+    assert verdicts == [Verdict.PASS, Verdict.PASS, Verdict.DROP, Verdict.PASS]
