@@ -39,6 +39,12 @@ def on_files(files: Files, *, config: Any) -> Files:
     return files
 
 
+def on_post_page(output: str, *, page: Any, config: Any) -> str:
+    """Say in which language a lab's page is, so that it is read out in it and not in English."""
+    language = page.file.src_uri.removesuffix(".md").rpartition(".")[2]
+    return output.replace('<html lang="en"', f'<html lang="{language}"', 1) if language in LANGUAGES else output
+
+
 def _pages(lab: Lab) -> list[Path]:
     return [lab.page(language) for language in LANGUAGES] + [lab.teacher]
 

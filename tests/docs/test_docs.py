@@ -48,6 +48,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pages = [*tmp_path.glob("*.html"), *tmp_path.glob("labs/*/*.html")]
     outside = re.compile(r'(?:src|rel="stylesheet" href)="https?://')
     assert not [page.name for page in pages if outside.search(page.read_text())], "fetched from elsewhere"
+    for language, name in (("en", "student"), ("ru", "student.ru"), ("fr", "student.fr"), ("en", "teacher")):
+        page = (tmp_path / "labs" / "1-slow-country" / f"{name}.html").read_text()
+        assert f'<html lang="{language}"' in page, "what a screen reader goes by"
 
 
 @each_page
