@@ -49,7 +49,7 @@ def _paragraphs(about: str) -> Iterator[tuple[bool, str]]:
     for part in about.split("\n\n"):
         lines = [line.strip() for line in part.strip().splitlines()]
         if part.strip().startswith("\b"):
-            yield True, "\n".join(lines).lstrip("\b")
+            yield True, "\n".join(lines).lstrip("\b").lstrip()
         elif lines:
             yield False, " ".join(lines)
 

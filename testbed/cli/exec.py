@@ -22,7 +22,7 @@ from testbed.errors import InputError, Problem
 )
 @click.option("--link", metavar="L", help="A link's name or file; `none` for unshaped (default: national-2021).")
 @click.option("--node", metavar="N", default="client1", show_default=True, help="Where the command runs.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="What all chances are drawn from.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run directory (captures, events) there.")
 @live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Say on standard error, as JSON, what the censor did.")

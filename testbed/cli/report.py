@@ -19,7 +19,8 @@ _STYLES = {"worse": "red", "better": "green", "changed": "yellow"}
 
 @click.command("report", short_help="A run's result as text, JSON, JUnit or HTML; two runs compared.")
 @click.argument("run", nargs=-1)
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True,
+              help="What is printed.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Write the page, each table as CSV and each plot as SVG and PNG into DIR.")  # fmt: skip

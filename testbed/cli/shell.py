@@ -13,7 +13,7 @@ from testbed.cli import live
 @click.argument("scenario")
 @click.option("--policy", metavar="P", help="Another policy than the scenario's.")
 @click.option("--link", metavar="L", help="Another link than the scenario's; `none` for unshaped.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="What all chances are drawn from.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run directory there.")
 @live.allow_plugins
 @click.option("--json", "as_json", is_flag=True, help="Say the run directory and the nodes as JSON before the prompt.")

@@ -49,7 +49,8 @@ def command() -> None:
 @command.command("test")
 @click.argument("recipes", nargs=-1, required=True, metavar="RECIPE…")
 @click.option("--policy", "policies", multiple=True, metavar="P", help="May stand several times, or `all`.")
-@click.option("--connections", default=5, show_default=True, type=click.IntRange(1, 1000), metavar="N")
+@click.option("--connections", default=5, show_default=True, type=click.IntRange(1, 1000), metavar="N",
+              help="How many connections are tried, one after another.")  # fmt: skip
 @click.option("--link", metavar="L", help="A link's name or file; `none` for unshaped (default: national-2021).")
 @click.option(
     "--soak", default="9 s", show_default=True, metavar="T", help="How long it is used while the policy changes."
@@ -61,7 +62,7 @@ def command() -> None:
 @click.option(
     "--baseline", type=click.Path(path_type=Path), help="An earlier --json output: fail only where it got worse."
 )
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="What all chances are drawn from.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep each run directory (logs, events) below it.")
 @click.option("--capture/--no-capture", default=True, show_default=True, help="With --keep: keep pcapng files, too.")
 @click.option("--junit", "to_junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",

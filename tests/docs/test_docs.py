@@ -15,7 +15,7 @@ import pytest
 from testbed.cli.check import problems_of
 from testbed.cli.main import cli
 from testbed.labs.lab import labs
-from testbed.manual import entries, man_pages
+from testbed.manual import cli_page, entries, man_pages
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(lab.page("en") for lab in labs())])
@@ -51,6 +51,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for language, name in (("en", "student"), ("ru", "student.ru"), ("fr", "student.fr"), ("en", "teacher")):
         page = (tmp_path / "labs" / "1-slow-country" / f"{name}.html").read_text()
         assert f'<html lang="{language}"' in page, "what a screen reader goes by"
+
+
+def test_every_option_has_its_meaning_and_every_example_its_margin() -> None:
+    said = {f"{entry.words} {option}": meaning for entry in entries() for option, meaning in entry.options}
+    assert [option for option, meaning in said.items() if not meaning.partition("[")[0].strip()] == []
+    examples = re.findall(r"```text\n(.*?)\n```", cli_page(), re.DOTALL)
+    assert [text for text in examples if text.startswith(" ")] == []
 
 
 @each_page
