@@ -6,6 +6,7 @@ What `testbed report RUN RUN …` prints. Runs that prove nothing are shown and 
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from testbed.report.tables import Run
 from testbed.report.text import STATUS_STYLES, summarise
 
 Cell = tuple[str, str]
+_COLUMNS_A_PART = 6
 _UNPROVEN = ("invalid", "interrupted")
 MARKS = {"ok": "✓", "slow": "~", "blocked": "✗", "-": ""}
 
@@ -50,6 +52,17 @@ class Sheet:
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
     agreement: tuple[tuple[tuple[str, int], ...], ...]
+
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """Return the columns in parts that fit a sheet of paper; a phase stays in one piece."""
+        found: list[slice] = []
+        for _, phase in itertools.groupby(range(len(self.columns)), lambda index: self.columns[index][0]):
+            indices = list(phase)
+            first, last = indices[0], indices[-1]
+            fits = bool(found) and last + 1 - found[-1].start <= _COLUMNS_A_PART
+            found.append(slice(found.pop().start if fits else first, last + 1))
+        return tuple(found)
 
 
 def sheets(runs: Sequence[Run], base: Path | None = None) -> list[Sheet]:

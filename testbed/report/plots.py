@@ -199,9 +199,10 @@ def _rate(run: Run) -> Plot | None:
     figure, axes = drawn
     asked = [(row["t"], row["rate_bps"] / 1e6) for row in run.link.where(direction="down") if row["rate_bps"]]
     top = axes.get_ylim()[1]
-    if asked and max(limit for _, limit in asked) <= 5 * top:  # far above it would press the curves flat
+    near = [limit for _, limit in asked if limit <= 5 * top]
+    if near:  # what is far above would press the curves flat: there the line leaves the picture
         times, limits = zip(*asked, strict=True)
-        axes.set_ylim(0, max(top, max(limits) * 1.05))
+        axes.set_ylim(0, max(top, max(near) * 1.05))
         axes.step(times, limits, where="pre", color="#888888", linestyle="--", linewidth=1, label="limit down")
         axes.legend(loc="upper right", ncols=3, fontsize=8)
     axes.set_ylabel("Mbit/s")

@@ -42,7 +42,7 @@ def table(result: Result) -> Table:
     grid = Table(title=result["title"], title_justify="left", title_style="bold", pad_edge=False)
     grid.add_column("app")
     for phase in result["phases"]:
-        grid.add_column(f"{phase['name']}\n{phase['start_s']:g}-{phase['end_s']:g} s")
+        grid.add_column(f"{phase['name']}\n{round(phase['start_s'], 1):g}-{round(phase['end_s'], 1):g} s")
     for app in sorted({item["name"] for item in result["apps"]}):
         cells = [Text(app)]
         for phase in result["phases"]:

@@ -34,6 +34,17 @@ def test_a_sheet_a_scenario_a_row_a_run_by_seed(runs: list[Run]) -> None:
     assert demo.columns == (("open", "text"), ("dark", "text"))
 
 
+@pytest.mark.parametrize(
+    ("phases", "apps", "parts"),
+    [(2, 1, [(0, 2)]), (6, 4, [(0, 4), (4, 8), (8, 12), (12, 16), (16, 20), (20, 24)]), (5, 2, [(0, 6), (6, 10)]),
+     (2, 9, [(0, 9), (9, 18)]), (0, 0, [])],
+)  # fmt: skip
+def test_a_wide_sheet_comes_in_parts_that_can_be_printed(phases: int, apps: int, parts: list[tuple[int, int]]) -> None:
+    columns = tuple((f"phase{phase}", f"app{app}") for phase in range(phases) for app in range(apps))
+    sheet = matrix.Sheet("demo", "Demo", columns, (), ())
+    assert [(part.start, part.stop) for part in sheet.parts] == parts
+
+
 def test_a_run_that_proves_nothing_is_not_counted(runs: list[Run]) -> None:
     _, demo = matrix.sheets(runs)
     assert dict(demo.agreement[0]) == {"slow": 1, "ok": 1}

@@ -59,6 +59,26 @@ def test_html_draws_every_plot_in_the_colours_of_the_page(tmp_path: Path) -> Non
     assert "#0a0b0c" not in page
 
 
+@pytest.mark.parametrize(("rates", "drawn"), [((5e5, 2e7), True), ((2e7, 2e7), False)])
+def test_the_limit_is_drawn_where_it_is_in_reach(tmp_path: Path, rates: tuple[float, float], drawn: bool) -> None:
+    folder = written(tmp_path / "run")
+    lines = [json.loads(line) for line in (folder / "link.jsonl").read_text().splitlines()]
+    for line in lines:  # a teacher sets another rate in the middle of it
+        line["down"]["rate_bps"] = rates[line["t"] >= 10]
+    (folder / "link.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert ("limit down" in html.render(load_run(folder))) is drawn
+
+
+def test_phases_of_a_steered_run_are_told_to_a_tenth_of_a_second(tmp_path: Path) -> None:
+    outcome = result()
+    outcome["phases"][0]["end_s"] = outcome["phases"][1]["start_s"] = 13.782
+    assert "0–13.8 s" in html.render(load_run(written(tmp_path / "run", outcome)), drawn=False)
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(text.render(outcome))
+    assert "13.8-20 s" in shown.get()
+
+
 @pytest.mark.parametrize(
     ("kinds", "note", "legend"),
     [
