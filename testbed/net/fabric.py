@@ -1,6 +1,6 @@
 """Executes a `TopologyPlan` with Mininet: one node a namespace, cables as veth pairs, addresses, routes, settings.
 
-Mininet makes the namespaces and gives the prompt. Cables and settings go in one `ip -batch` and one shell script a
+Mininet makes the namespaces. Cables and settings go in one `ip -batch` and one shell script a
 node, because a Mininet command an address makes a hundred hosts take a minute.
 """
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from testbed import proc
 from testbed.errors import MachineError
 from testbed.net import hosts
+from testbed.net.prompt import Prompt
 from testbed.net.stem import Stem
 from testbed.scenario.plan import Interface, Node, TopologyPlan
 
@@ -27,19 +29,18 @@ _MAKERS = 4
 _OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
 
 
-def find_mininet() -> tuple[Any, Any, Any]:
-    """Return Mininet's net, node and prompt classes; Debian's copy is found from inside a venv too."""
+def find_mininet() -> tuple[Any, Any]:
+    """Return Mininet's net and node classes; Debian's copy is found from inside a venv too."""
     try:
         if _DEBIAN_PACKAGES not in sys.path:
             sys.path.append(_DEBIAN_PACKAGES)  # behind everything else: only what the venv lacks is taken from there
-        from mininet.cli import CLI
         from mininet.log import setLogLevel
         from mininet.net import Mininet
         from mininet.node import Node as MininetNode
     except ImportError as error:
         raise MachineError(f"Mininet can't be imported: {error}", "apt install mininet") from None
     setLogLevel("error")  # a warning about resource limits would stand in the output of `testbed exec`
-    return Mininet, MininetNode, CLI
+    return Mininet, MininetNode
 
 
 class Fabric:
@@ -54,7 +55,7 @@ class Fabric:
         self._pids: dict[str, int] = {}
 
     def __enter__(self) -> Fabric:
-        net_class, node_class, self._prompt_class = find_mininet()
+        net_class, node_class = find_mininet()
         self._net = net_class(controller=None, build=False, waitConnected=False)
         with ThreadPoolExecutor(_MAKERS) as pool:  # each waits for its shell's first prompt
             made = pool.map(lambda node: self._net.addHost(node.name, cls=node_class, ip=None), self.plan.nodes)
@@ -194,5 +195,7 @@ class Fabric:
         return proc.run(command, log=self._log, check=check, timeout_s=timeout_s, env=self.environment(node))
 
     def prompt(self) -> None:
-        """Hand the terminal to Mininet's prompt until the user leaves it."""
-        self._prompt_class(self._net)
+        """Hand the terminal to the user until the prompt is left."""
+        stdin = None if sys.stdin.isatty() else subprocess.DEVNULL  # a script's next lines are the prompt's
+        names = {"net": self._net, **{host.name: host for host in self._net.hosts}}
+        Prompt(self.plan, partial(self.popen, stdin=stdin), names).run()

@@ -1,0 +1,151 @@
+"""The prompt of `testbed shell`: Mininet's words (`client1 ping web`, `nodes`, `net`, `py`), over a plan's nodes.
+
+Mininet's own prompt knows the cables that Mininet laid, and ours are not: it falls over the first node's name in a
+command. Here a command gets the terminal itself, as in any shell; nothing a user types ends the country but `exit` or
+the end of the input.
+"""
+
+from __future__ import annotations
+
+import cmd
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from testbed.scenario.plan import TopologyPlan
+
+Start = Callable[[str, Sequence[str]], "subprocess.Popen[bytes]"]
+
+_HELP = """\
+  NODE COMMAND …   run it in a node; other nodes' names become their addresses:  client1 ping -c1 web
+  nodes            every node, what it is, its addresses
+  net              which interface is joined to which
+  py EXPRESSION    Python, with `net` (Mininet's) and the nodes by name
+  exit             leave, and end the country (also quit, Ctrl-D)
+
+Tab completes commands, nodes, programs and files. `testbed enter RUN NODE` opens a second terminal.
+"""
+
+
+class Prompt(cmd.Cmd):
+    """Asks until the user leaves. `start` starts a command in a node, with the terminal; `names`: what `py` sees."""
+
+    prompt = "mininet> "
+
+    def __init__(self, plan: TopologyPlan, start: Start, names: Mapping[str, Any], out: TextIO | None = None) -> None:
+        super().__init__(stdout=out or sys.stdout)
+        self._plan, self._start, self._names = plan, start, dict(names)
+        self._nodes = {node.name: node for node in plan.nodes}
+        self._addresses = {
+            node.name: next((a.partition("/")[0] for i in node.interfaces for a in i.addresses), "")
+            for node in plan.nodes
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Ask until the user leaves; Ctrl-C ends what runs, or the line."""
+        if not sys.stdin.isatty():
+            self.prompt = ""  # a script's lines: what is printed is the commands' own
+        with contextlib.suppress(ImportError):
+            import readline
+
+            readline.set_completer_delims(" \t\n")  # a path is one word
+        while True:
+            try:
+                self.cmdloop()
+                return
+            except KeyboardInterrupt:
+                self._say("")
+
+    def default(self, line: str) -> None:
+        """Run a command in a node."""
+        first, _, rest = line.strip().partition(" ")
+        if first not in self._nodes:
+            self._say(f"no node or command {first!r}; `nodes` and `help` list them")
+        elif not rest.strip():
+            self._say(f"what shall {first} do? for example: {first} ping -c1 web")
+        else:
+            words = [self._addresses.get(word) or word for word in rest.split(" ")]
+            self.stdout.flush()
+            self._wait(self._start(first, ["sh", "-c", " ".join(words)]))
+
+    @staticmethod
+    def _wait(process: subprocess.Popen[bytes]) -> None:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # the terminal sends it to the command as well
+                process.wait()
+                return
+
+    def onecmd(self, line: str) -> bool:
+        """Do a line; True to leave."""
+        if line == "EOF":  # what `cmd` makes of the end of the input
+            self._say("")
+            return True
+        return bool(super().onecmd("" if line.lstrip().startswith("#") else line))
+
+    def emptyline(self) -> bool:
+        """Do nothing, instead of the last line again."""
+        return False
+
+    def do_help(self, arg: str) -> None:
+        """List what can be typed."""
+        self._say(_HELP)
+
+    def do_nodes(self, arg: str) -> None:
+        """List the nodes."""
+        width = max(map(len, self._nodes), default=0)
+        for node in self._nodes.values():
+            addresses = [a.partition("/")[0] for i in node.interfaces for a in i.addresses]
+            self._say(f"{node.name:<{width}}  {node.kind:<6}  {node.side:<7}  {' '.join(addresses)}".rstrip())
+
+    def do_net(self, arg: str) -> None:
+        """List the cables."""
+        for cable in self._plan.cables:
+            self._say(f"{cable.node_a} {cable.interface_a} - {cable.node_b} {cable.interface_b}")
+
+    def do_py(self, arg: str) -> None:
+        """Evaluate a Python expression."""
+        try:
+            found = eval(arg, {}, self._names)  # what the user typed, with the user's rights
+        except Exception as error:
+            self._say(f"{type(error).__name__}: {error}")
+            return
+        if found is not None:
+            self._say(found if isinstance(found, str) else repr(found))
+
+    def do_exit(self, arg: str) -> bool:
+        """Leave."""
+        return True
+
+    do_quit = do_exit
+
+    def completenames(self, text: str, *ignored: Any) -> list[str]:
+        """Complete the first word: a command or a node."""
+        known = ("exit", "help", "net", "nodes", "py", "quit", *self._nodes)
+        return sorted(name for name in known if name.startswith(text))
+
+    def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:
+        """Complete a node's command: a program, then nodes and files."""
+        words = line[:begin].split()
+        found = _files(text)
+        if len(words) > 1:
+            found += [name for name in self._nodes if name.startswith(text)]
+        elif text and "/" not in text:
+            found = [name.rpartition("/")[2] for place in os.get_exec_path() for name in _files(f"{place}/{text}")]
+        return sorted(set(found))
+
+    def _say(self, text: str) -> None:
+        print(text, file=self.stdout)
+
+
+def _files(text: str) -> list[str]:
+    """Return the paths that begin so."""
+    folder, slash, stem = text.rpartition("/")
+    try:
+        return [f"{folder}{slash}{each.name}" for each in Path(f"{folder}{slash}" or ".").iterdir()
+                if each.name.startswith(stem)]  # fmt: skip
+    except OSError:
+        return []

@@ -1,0 +1,74 @@
+"""The prompt of `testbed shell`: what is typed, what is said, what Tab offers; no namespaces needed."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from testbed.net.prompt import Prompt
+from testbed.scenario.topology import TopologyShape, plan
+
+
+class Typed:
+    """A prompt whose commands are written down, and run on this machine."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str]]] = []
+        self.out = io.StringIO()
+        self.prompt = Prompt(plan(TopologyShape(clients=2)), self._start, {"net": "Mininet's", "client1": 1}, self.out)
+
+    def _start(self, node: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        self.asked.append((node, list(argv)))
+        return subprocess.Popen(["true"])
+
+    def type(self, *lines: str) -> str:
+        for line in lines:
+            assert not self.prompt.onecmd(line), line
+        return self.out.getvalue()
+
+
+def test_a_command_goes_to_its_node_and_names_become_addresses() -> None:
+    typed = Typed()
+    typed.type("client1 ping -c1 web", "client2 echo 'a  b' | wc -c", "gateway hostname # with a comment", "")
+    assert typed.asked == [
+        ("client1", ["sh", "-c", "ping -c1 198.18.0.80"]),
+        ("client2", ["sh", "-c", "echo 'a  b' | wc -c"]),
+        ("gateway", ["sh", "-c", "hostname # with a comment"]),
+    ]
+    assert typed.out.getvalue() == ""
+
+
+@pytest.mark.parametrize("line", ["exit", "quit", "EOF"])
+def test_it_is_left_by(line: str) -> None:
+    assert Typed().prompt.onecmd(line)
+
+
+def test_help_nodes_and_net_say_what_is_there() -> None:
+    shown = Typed().type("help", "help nodes", "nodes", "net")
+    assert shown.count("client1 ping -c1 web") == 2
+    assert "client1       host    inside   100.64.1.1" in shown
+    assert "access access-eth0 - client1 client1-eth0\n" in shown
+
+
+def test_what_is_wrong_is_told_and_nothing_ends() -> None:
+    shown = Typed().type("bogus", "client1", "py 1/0", "py nothing", "py", "xterm client1", "# a remark")
+    for said in ("no node or command 'bogus'", "what shall client1 do?", "ZeroDivisionError", "NameError", "'xterm'"):
+        assert said in shown
+    assert "remark" not in shown
+    assert Typed().type("py net", "py client1 + 1") == "Mininet's\n2\n"
+
+
+def test_tab_completes_commands_nodes_programs_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wishes.txt").touch()
+    prompt = Typed().prompt
+    assert prompt.completenames("cl") == ["client1", "client2"]
+    assert prompt.completenames("n") == ["nationallink", "net", "nodes"]
+    assert "sh" in prompt.completedefault("sh", "client1 sh", 8, 10)
+    assert prompt.completedefault("we", "client1 ping we", 13, 15) == ["web"]
+    assert prompt.completedefault("wi", "client1 cat wi", 12, 14) == ["wishes.txt"]
+    assert prompt.completedefault(f"{tmp_path}/w", "client1 cat /w", 12, 14) == [f"{tmp_path}/wishes.txt"]
