@@ -187,6 +187,9 @@ def _warnings(replay: Replay, told: _Told, inside: tuple[str, ...]) -> list[str]
     found = []
     if replay.frames > replay.skipped and not replay.inside:
         found.append(f"no packet comes from inside ({', '.join(inside)}); name the clients' network with --inside")
+    if replay.unread_types:
+        types = ", ".join(map(str, sorted(replay.unread_types)))
+        found.append(f"frames of link type {types} are not read; capture on Ethernet, or with tcpdump -i any")
     if replay.ends_early:
         found.append(f"the file ends inside a packet, behind frame {replay.frames}; the rest of it is missing")
     if replay.back:

@@ -290,6 +290,11 @@ class Match(Strict):
         return (self, *(deeper for part in self.parts() for deeper in part.walk()))
 
 
+def looks_like_address(text: str) -> bool:
+    """Say whether a text is meant as an address or a prefix, rightly written or not: no group has such a name."""
+    return bool(re.fullmatch(r"[0-9.]+(?:/.*)?|[0-9a-fA-F]*:.*|.*/[0-9]+", text))
+
+
 def is_prefix(text: str) -> bool:
     """Say whether a text is an address or a prefix, not the name of a group."""
     try:

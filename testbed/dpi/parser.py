@@ -53,8 +53,8 @@ class Parser(Strict):
     """Only `Host` is a Host header, not `hOsT`."""
     http_folded_headers: bool = False
     """A header goes on in the next line if that is indented (obs-fold, RFC 9112 §5.2)."""
-    http_duplicate_host: Literal["first", "last"] = "first"
-    """Which of several Host headers counts."""
+    http_duplicate_host: Literal["first", "last", "any"] = "first"
+    """Which of several Host headers counts; `any`: each, and the target's host too."""
     http_whole_line: bool = False
     """A Host header counts only once the end of its line is there."""
     http_target_host: bool = False

@@ -22,7 +22,8 @@ from testbed.dpi.concerned import concerned
 from testbed.dpi.fingerprints import PROTOCOLS
 from testbed.dpi.inherit import read_inherited
 from testbed.dpi.injector import Injector
-from testbed.dpi.match import NAME_KEYS, Match, NameSet, is_prefix
+from testbed.dpi.match import NAME_KEYS, Match, NameSet, is_prefix, looks_like_address
+from testbed.dpi.misfit import misfit
 from testbed.dpi.names import NameIndex, check_pattern, read_list
 from testbed.dpi.parser import Parser
 from testbed.dpi.presets import PRESETS
@@ -324,6 +325,9 @@ def _reference_problems(
         if policy.placement == "on-path" and (rule.action.needs_the_path or drops):
             what = "an on-path censor can't drop, delay or throttle"
             problems.append(document.problem((*place, "action"), what, "write `placement: in-path`"))
+        if (wrong := misfit(rule, policy.parser)) is not None:
+            part, what, mend = wrong
+            problems.append(document.problem((*place, part), what, mend))
         for match in rule.match.walk():
             problems += _match_problems(document, (*place, "match"), match, groups)
     return problems
@@ -334,7 +338,10 @@ def _match_problems(
 ) -> list[Problem]:
     problems: list[Problem] = []
     for position, address in enumerate(match.addresses):
-        if not is_prefix(address) and groups is not None and address not in groups:
+        if looks_like_address(address) and not is_prefix(address):
+            where = (*place, "addresses", position)
+            problems.append(document.problem(where, f"`{address}` is no address", "write one like `198.18.128.0/20`"))
+        elif not is_prefix(address) and groups is not None and address not in groups:
             known = ", ".join(sorted(groups)) or "none"
             where = (*place, "addresses", position)
             problems.append(document.problem(where, f"no address or group `{address}`", f"groups: {known}"))

@@ -169,7 +169,8 @@ def _requests(sight: Sight) -> tuple[http.Request, ...]:
 
 
 def _http_hosts(sight: Sight) -> tuple[str, ...]:
-    return tuple(request.host for request in sight.requests if request.host is not None)
+    asked = (host for request in sight.requests for host in (request.host, *request.further_hosts))
+    return tuple(dict.fromkeys(host for host in asked if host is not None))
 
 
 def _sni(sight: Sight) -> str | None:

@@ -24,7 +24,7 @@ from typing import BinaryIO
 from testbed.dpi.decision import Decision, Side
 from testbed.dpi.engine import Engine
 from testbed.wire import ip, pcap
-from testbed.wire.framing import packet_offset
+from testbed.wire.framing import READ, packet_offset
 
 INSIDE = ("100.64.0.0/10", "2001:db8:64::/48")
 _INSIDE, _OUTSIDE = Side.INSIDE, Side.OUTSIDE
@@ -67,6 +67,8 @@ class Replay:
         }
         self._pairs: dict[bytes, tuple[bool, int]] = {}
         self.frames = self.skipped = self.cut = self.mended = self.back = self.inside = 0
+        self.unread_types: set[int] = set()
+        """Link types of frames in which no IP packet was looked for."""
         self.first: float | None = None
         self.last: float | None = None
         self.ends_early = False
@@ -90,6 +92,8 @@ class Replay:
                     start = packet_offset(linktype, data)
                     if start is None:
                         self.skipped += 1
+                        if linktype not in READ:
+                            self.unread_types.add(linktype)
                         continue
                     packet = data[start:]
                 cut = len(data) < wire_length

@@ -9,6 +9,8 @@ import struct
 
 NULL, ETHERNET, PPP, RAW, LOOP, LINUX_SLL, IPV4, IPV6, LINUX_SLL2 = 0, 1, 9, 101, 108, 113, 228, 229, 276
 _RAW_TYPES = frozenset((RAW, 12, 14, IPV4, IPV6))
+READ = frozenset((NULL, ETHERNET, PPP, LOOP, LINUX_SLL, LINUX_SLL2)) | _RAW_TYPES
+"""The link types in whose frames IP is looked for."""
 _TAGS = frozenset((0x8100, 0x88A8, 0x9100))
 _PPPOE, _MPLS = 0x8864, frozenset((0x8847, 0x8848))
 _IP_TYPES = frozenset((0x0800, 0x86DD))

@@ -121,8 +121,8 @@ class Knobs:
     """Only `Host` is a Host header, not `hOsT`."""
     folded_headers: bool = False
     """A header goes on in the next line if that is indented (obs-fold, RFC 9112 §5.2)."""
-    duplicate_host: Literal["first", "last"] = "first"
-    """Which of several Host headers counts."""
+    duplicate_host: Literal["first", "last", "any"] = "first"
+    """Which of several Host headers counts; `any`: each, and the target's host too."""
     whole_line: bool = False
     """A Host header counts only once the end of its line is there."""
     target_host: bool = False
@@ -151,6 +151,8 @@ class Request:
     host: str | None
     head: bytes = b""
     end: int | None = None
+    further_hosts: tuple[str, ...] = ()
+    """Those of other Host headers, to a censor that minds each."""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -243,14 +245,26 @@ def _request(text: bytes, at: int, knobs: Knobs) -> Request | None:
         host = _host(text, begin - patterns.back, end, knobs)
     if not method and host is None:
         return None
-    return Request(method.upper(), target, version, host, text[begin:end], blank.end() if blank else None)
+    further = _further_hosts(text, begin - patterns.back, end, knobs) if knobs.duplicate_host == "any" else ()
+    after = blank.end() if blank else None
+    return Request(method.upper(), target, version, host, text[begin:end], after, further)
+
+
+def _further_hosts(text: bytes, begin: int, end: int, knobs: Knobs) -> tuple[str, ...]:
+    found = (_value(match, text, knobs) for match in knobs.patterns.host.finditer(text, begin, end))
+    return tuple(host for host in found if host is not None)
 
 
 def _host(text: bytes, begin: int, end: int, knobs: Knobs) -> str | None:
     match = knobs.patterns.host.search(text, begin, end)
     if match is not None and knobs.duplicate_host == "last":
         *_, match = knobs.patterns.host.finditer(text, begin, end)
-    if match is None or (knobs.whole_line and match.end() == len(text)):
+    return None if match is None else _value(match, text, knobs)
+
+
+def _value(match: re.Match[bytes], text: bytes, knobs: Knobs) -> str | None:
+    """Return the host that a header names, None if this censor doesn't look at it."""
+    if knobs.whole_line and match.end() == len(text):
         return None
     value = match[1].removesuffix(b"\r")
     if len(value) > knobs.longest_host:

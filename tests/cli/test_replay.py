@@ -183,6 +183,14 @@ rules:
 """
 
 
+def test_a_link_type_that_is_not_read_is_told(replay: Any, pcap: Path) -> None:
+    assert "link type" not in replay(pcap, "--policy", "tm-2022").err
+    raw = pcap.read_bytes()
+    pcap.write_bytes(raw[:20] + (127).to_bytes(4, "little") + raw[24:])
+    ran = replay(pcap, "--policy", "tm-2022")
+    assert ran.status == 0 and "frames of link type 127 are not read" in ran.err
+
+
 def test_what_a_replay_can_not_do_is_told(replay: Any, pcap: Path, tmp_path: Path) -> None:
     policy = tmp_path / "probing.yaml"
     policy.write_text(PROBING)

@@ -209,6 +209,7 @@ HEADER_GAMES = {
     "white space before the host": b"GET / HTTP/1.1\r\nHost: \t\na.com\r\n\r\n",
     "white space after the version": b"GET / HTTP/1.1 \n\t\r\nHost: a.com\r\n\r\n",
     "newline before the method": b"\nGET / HTTP/1.1\r\nHost: a.com\r\n\r\n",
+    "a host besides": b"GET / HTTP/1.1\r\nHost: b.com\r\nHost: a.com\r\n\r\n",
     "padded host": b"GET / HTTP/1.1\r\nHost: a.com" + b" " * 3391 + b"\r\n\r\n",
 }
 

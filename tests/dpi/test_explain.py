@@ -85,8 +85,8 @@ def test_an_allow_list_hits_all_but_its_names() -> None:
     [
         ("any: [{dns: {patterns: [=a.b]}}, {sni: {patterns: [=a.b]}}]", ["DNS", "HTTPS"]),
         ("all: [{protocol: tcp}, {http_host: {patterns: [=a.b]}}]", ["HTTP"]),
-        ("all: [{protocol: udp}], sni: {patterns: [=a.b]}", []),
-        ("sni: {patterns: [=a.b]}, http_host: {patterns: [=a.b]}", []),
+        ("any: [{quic_sni: {patterns: [=a.b]}}, {protocol: tcp}], sni: {patterns: [=c.b]}", []),
+        ("any: [{protocol: udp, sni: {patterns: [=a.b]}}, {http_host: {patterns: [=a.b]}}]", ["HTTP"]),
         ("sni: {patterns: [.b]}, not: {any: [{sni: {patterns: [=a.b]}}, {ports: [80]}]}", []),
         ("sni: {patterns: [.b]}, not: {sni: {patterns: [=a.b]}, ports: [80]}", ["HTTPS"]),
         ("sni: {patterns: [.b]}, unless: [{dns: {patterns: [=a.b]}}, {all: [{sni: {patterns: [=c.b]}}]}]", ["HTTPS"]),

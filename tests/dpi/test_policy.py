@@ -32,6 +32,16 @@ def test_shipped_policies_load_and_show_evidence(name: str) -> None:
         (HEAD + WHOLE.replace("rst: {}", "rst: {}, drop: flow"), 5, "exactly one"),
         (HEAD.replace("in-path", "on-path") + WHOLE.replace("rst: {}", "drop: flow"), 5, "on-path"),
         (HEAD + WHOLE.replace("{patterns: [.a.com]}", "{lists: [none.txt]}"), 5, "no such list"),
+        (HEAD + WHOLE.replace("sni: {patterns: [.a.com]}", "addresses: [198.18.0.0/40]"), 5, "no address"),
+        (HEAD + WHOLE.replace("sni: {patterns: [.a.com]}", "addresses: [300.1.1.1]"), 5, "no address"),
+        (HEAD + WHOLE.replace("sni: {patterns: [.a.com]}", "addresses: ['2001::g']"), 5, "no address"),
+        (HEAD + WHOLE.replace("sni:", "dns:"), 5, "`rst` needs TCP, and this is UDP"),
+        (HEAD + WHOLE.replace("sni: {patterns: [.a.com]}", "protocol: icmp"), 5, "`rst` needs TCP, and this is ICMP"),
+        (HEAD + WHOLE.replace("sni: {patterns: [.a.com]}", "any: [{quic: true}, {protocol: udp}]"), 5, "needs TCP"),
+        (HEAD + WHOLE.replace("sni:", "http_host: {patterns: [.a]}, sni:"), 5, "no packet is all of this"),
+        (HEAD + WHOLE.replace("rst", "dns_answer"), 5, "needs a DNS question"),
+        (HEAD + WHOLE.replace("sni:", "protocol: udp, sni:"), 5, "no packet is all of this"),
+        (HEAD + WHOLE.replace("sni:", "all: [{quic: true}], sni:"), 5, "no packet is all of this"),
     ],
 )
 def test_wrong_policies_are_told_with_their_line(tmp_path: Path, text: str, line: int, part: str) -> None:
@@ -41,6 +51,18 @@ def test_wrong_policies_are_told_with_their_line(tmp_path: Path, text: str, line
         load_policy(path)
     told = [(item.place, f"{item.what} {item.mend}") for item in caught.value.problems]
     assert any(place == f"{path}:{line}" and part in what for place, what in told), told
+
+
+def test_what_can_act_is_not_refused(tmp_path: Path) -> None:
+    path = tmp_path / "right.yaml"
+    for match in (
+        "dns: {patterns: [.a]}",
+        "any: [{dns: {patterns: [.a]}}, {sni: {patterns: [.a]}}]",
+        "tls: {ech: true}",
+    ):
+        rule = WHOLE.replace("sni: {patterns: [.a.com]}", match)
+        path.write_text(HEAD.replace("rules", "parser: {dns_over_tcp: true}\nrules") + rule)
+        load_policy(path)
 
 
 def test_unknown_names_and_groups_are_told() -> None:

@@ -172,7 +172,7 @@ knob_sets = st.builds(
         "lower_case_method", "any_version", "no_version", "bare_lf", "bare_cr", "space_before_colon", "whole_line",
         "space_before_name", "exact_name", "folded_headers", "target_host", "host_without_request", "pipelined",
     )},
-    duplicate_host=st.sampled_from(["first", "last"]),
+    duplicate_host=st.sampled_from(["first", "last", "any"]),
 )  # fmt: skip
 fragments = st.lists(
     st.sampled_from([b"GET", b" ", b"/", b"HTTP/1.1", b"\r", b"\n", b"\r\n", b"Host", b":", b"a.b", b"\t", b"x" * 9])
