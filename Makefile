@@ -1,5 +1,5 @@
 # Two commands: `make demo` shows the flagship scenario, `make test` sets up and runs the tests.
-.PHONY: setup demo test check pure bench tools clean
+.PHONY: setup demo test check pure bench tools table clean
 
 setup:
 	scripts/setup
@@ -24,6 +24,10 @@ bench:
 # every circumvention tool that a recipe can get: apt packages, pinned Go modules and Python packages
 tools: setup
 	.venv/bin/testbed tool install --all
+
+# docs/tools.json against every recipe that is installed here: hours; POLICIES="tm-2022 china" RECIPES="ssh tor" for fewer
+table: setup
+	scripts/table
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,7 @@ from testbed.documents import read_document
 from testbed.dpi.match import NAME_KEYS
 from testbed.dpi.policy import load_policy
 from testbed.scenario.load import load_scenario
-from testbed.tools.recipe import load_recipe
+from testbed.tools.recipe import Recipe, load_recipe
 from testbed.tools.runner import search_path
 
 _GEOGRAPHY = "geo-emulated.csv"
@@ -130,7 +130,7 @@ def _policy(reference: str) -> Iterator[Path]:
 
 
 def programs_of(cell: Cell) -> frozenset[str]:
-    """Return the programs that a cell starts: those its recipes need, and those of its `command` apps."""
+    """Return the programs that a cell starts: those its recipes need, files they are given, and its `command` apps'."""
     return _programs(cell.scenario, cell.tool.recipe if cell.tool is not None else None)
 
 
@@ -141,12 +141,21 @@ def _programs(scenario: str | None, recipe: str | None) -> frozenset[str]:
     if scenario is not None:
         loaded = load_scenario(scenario)
         found |= {str(app.params["argv"][0]) for app in loaded.apps if app.app == "command"}
-        recipes |= {tool.recipe for tool in loaded.tools} if recipe is None else set()
-    return frozenset(found | {name for recipe in recipes for name in load_recipe(recipe).needs.programs})
+        recipes |= {entry.recipe for entry in loaded.tools} if recipe is None else set()
+    for tool in map(load_recipe, recipes):
+        found |= {*tool.needs.programs, *_scripts(tool)}
+    return frozenset(found)
+
+
+def _scripts(recipe: Recipe) -> Iterator[str]:
+    """Yield the files that a recipe's programs are given by their places: an interpreter's script is the tool."""
+    launches = (launch.argv for launch in (*recipe.server, *recipe.client))
+    for argv in (*recipe.setup, *launches, recipe.use.command, recipe.use.wrapper):
+        yield from (word for word in argv if word.startswith("/") and Path(word).is_file())
 
 
 def _where(program: str) -> str | None:
-    return shutil.which(program, path=search_path())
+    return shutil.which(program, path=search_path()) or (program if program.startswith("/") else None)
 
 
 @cache

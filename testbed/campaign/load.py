@@ -22,6 +22,7 @@ from testbed.errors import InputError, Problem
 from testbed.link.load import load_link
 from testbed.scenario.load import load_scenario
 from testbed.tools.recipe import load_recipe
+from testbed.tools.render import wrong_options
 
 Named = tuple[str | None, str | None, str | None, int]
 _MOST_CELLS = 100_000
@@ -112,12 +113,8 @@ def _tool(document: Document, place: Location, tool: ToolEntry) -> list[Problem]
     problems = _loads(document, place, load_recipe, tool.recipe)
     if problems:
         return problems
-    known = list(load_recipe(tool.recipe).options)
-    return [
-        _unknown(document, (*place, "options", name), f"no option `{name}`", name, known)
-        for name in tool.options
-        if name not in known
-    ]
+    wrong = wrong_options(load_recipe(tool.recipe), tool.options)
+    return [document.problem((*place, "options", name), what, mend) for name, (what, mend) in wrong.items()]
 
 
 def _loads(document: Document, place: Location, load: Callable[[str], Any], reference: str) -> list[Problem]:

@@ -100,6 +100,8 @@ def _through(result: Mapping[str, Any], order: Order) -> Found:
 
 
 def _tool(result: Mapping[str, Any], order: Order) -> Found:
+    if result.get("skipped"):
+        return "skipped", [str(result["skipped"])], ""
     item = result["policies"][-1]
     why = [*item["why"], *([str(item["started"])] if item.get("started") else []), *item.get("died", [])]
     success = item.get("success", {})
@@ -107,6 +109,8 @@ def _tool(result: Mapping[str, Any], order: Order) -> Found:
     if word not in ("ok", "invalid"):
         why += [f"{what} ({times}x)" for what, times in success.get("failures", {}).items()]
         why += [f"by {entry['rule']}: {entry['reason']}" for entry in item.get("blocked_by", [])]
+    if word == "broken" and not (item.get("started") or item.get("died")):
+        why += [f"{name} said: {text}" for name, text in item.get("said", {}).items()]
     return word, why, _figures(item) if word in ("ok", "unstable") else ", ".join(_rules(item))
 
 

@@ -27,6 +27,7 @@ from testbed.middlebox import kernel, ledger, nfqueue, prober
 from testbed.middlebox.interceptor import Interceptor
 from testbed.middlebox.plugins import load_allowed
 from testbed.middlebox.shortcut import Port, ShortCut
+from testbed.wire.excerpt import excerpt
 
 _BATCH = 32
 _LONGEST_WAIT_S = 0.5
@@ -279,7 +280,7 @@ class LiveBox:
             event = {
                 "t": round(now - self.config.epoch, 6), "now": round(now, 6), "box": self.config.node,
                 **note.as_json(), "verdict": decision.verdict.value, "injections": len(decision.injections),
-                "trigger": {"hash": packet_key(raw) if len(raw) else ""},
+                "trigger": _trigger(raw, note),
             }  # fmt: skip
             self._events.write(json.dumps(event, sort_keys=True) + "\n")
         self._events.flush()
@@ -356,6 +357,14 @@ def _raw_socket(family: int) -> socket.socket:
     if family == socket.AF_INET:
         raw.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
     return raw
+
+
+def _trigger(raw: bytes | memoryview, note: Note) -> dict[str, Any]:
+    """Return what an event says of the packet that drew it: its name, its size, and the bytes that matter."""
+    if not len(raw):
+        return {"hash": ""}
+    at, shown = excerpt(bytes(raw), note.evidence.values())
+    return {"hash": packet_key(raw), "size": len(raw), "at": at, "bytes": shown.hex()}
 
 
 def packet_key(raw: bytes | memoryview) -> str:

@@ -5,9 +5,13 @@ An invalid run has an *error* beside its cases: it proves nothing, so it must ne
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
+
+#: https://www.w3.org/TR/xml/#charsets; not even as references
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(result: Mapping[str, Any]) -> str:
@@ -60,7 +64,9 @@ def _tool_case(tool: Mapping[str, Any], policy: Mapping[str, Any]) -> ElementTre
         wrong = [what.removeprefix(own) for what in tool["regressions"] if what.startswith(own)]
     if wrong:
         failure = ElementTree.SubElement(case, "failure", message="; ".join([*wrong, *failures, *rules]))
-        failure.text = "\n".join([str(policy.get("started") or ""), *failures, *rules]).strip()
+        said = [f"{name} said: {text}" for name, text in policy.get("said", {}).items()]
+        died = [str(policy.get("started") or ""), *policy.get("died", [])]
+        failure.text = "\n".join([*died, *failures, *rules, *said]).strip()
     return case
 
 
@@ -92,6 +98,7 @@ def _suite(result: Mapping[str, Any]) -> ElementTree.Element:
 
 
 def written(root: ElementTree.Element) -> str:
-    """Return a tree as the text of a file."""
+    """Return a tree as the text of a file; characters that XML has no place for become `?`."""
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    text = _NO_XML.sub("?", ElementTree.tostring(root, encoding="unicode"))
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'

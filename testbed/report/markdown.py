@@ -33,6 +33,7 @@ def _tool(tool: Mapping[str, Any]) -> str:
             "",
             *([f"**Worse than the baseline:** {_cell(what)}" for what in worse] or ["No worse than the baseline."]),
         ]
+    lines += [line for what in tool.get("not_compared") or [] for line in ("", _cell(what))]
     return "\n".join([*lines, ""])
 
 
@@ -55,7 +56,9 @@ def _why(policy: Mapping[str, Any]) -> list[str]:
     found = [f"{what} ({times}×)" for what, times in (policy.get("success") or {}).get("failures", {}).items()]
     found += [f"by {entry['rule']}: {entry['reason']}" for entry in policy.get("blocked_by", [])]
     started = str(policy.get("started") or "").splitlines()
-    return [*started[-1:], *found]
+    died = list(policy.get("died", []))
+    said = [] if policy.get("blocked_by") else [f"{name} said: {text}" for name, text in policy.get("said", {}).items()]
+    return [*(started or died or said)[-1:], *found]
 
 
 def of_junit(text: str) -> str:

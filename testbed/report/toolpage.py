@@ -116,6 +116,26 @@ def reduce(tools: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None =
     return dict(sorted(found.items()))
 
 
+def differences(kept: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return where results say something else than what is kept; a cell that isn't kept is none.
+
+    A kept `unstable` says "sometimes": any of passes, unstable and blocked agrees with it.
+    """
+    found: list[str] = []
+    for tool in tools:
+        cells = kept.get(tool["recipe"], {"policies": {}})["policies"]
+        tried = {item["policy"]: item for item in tool["policies"]}
+        for policy, item in tried.items():
+            was, now = cells.get(policy, {}).get("verdict"), item["verdict"]
+            sometimes = was == "unstable" and now in ("passes", "blocked")
+            if was is not None and was != now and not sometimes:
+                why = "; ".join([*item["why"], *(f"by `{rule}`" for rule in _cell(item).get("by", []))])
+                found.append(
+                    f"{tool['recipe']} under {policy}: {now}, the table says {was}{f' ({why})' if why else ''}"
+                )
+    return found
+
+
 def _is_worth_keeping(item: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     """A test that proves nothing counts only if the policy has nothing against such clients, and nothing was proven."""
     if item["verdict"] != "invalid":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_LAST_LINES, _LONGEST = 3, 160
+
 
 def as_text(tools: Sequence[Mapping[str, Any]]) -> str:
     """Return one paragraph a tool."""
@@ -21,6 +23,7 @@ def _one(tool: Mapping[str, Any]) -> str:
         lines += [f"  worse than the baseline: {what}" for what in tool["regressions"]] or [
             "  no worse than the baseline"
         ]
+    lines += [f"  {what}" for what in tool.get("not_compared") or []]
     return "\n".join(lines)
 
 
@@ -32,7 +35,9 @@ def _policy(policy: Mapping[str, Any], bare: Mapping[str, Any] | None) -> list[s
     lines += [f"    died: {line}" for text in policy.get("died", []) for line in str(text).splitlines()]
     if policy["verdict"] != "passes":
         lines += [f"    {what} ({times}x)" for what, times in policy.get("success", {}).get("failures", {}).items()]
-        lines += [_block(entry) for entry in policy.get("blocked_by", [])]
+        for entry in policy.get("blocked_by", []):
+            lines += _block(entry)
+        lines += _said(policy)
     if policy.get("soak"):
         lines.append(_soak(policy["soak"]))
     return lines
@@ -52,11 +57,25 @@ def _numbers(policy: Mapping[str, Any], bare: Mapping[str, Any] | None) -> str:
     return ", ".join(parts)
 
 
-def _block(entry: Mapping[str, Any]) -> str:
+def _block(entry: Mapping[str, Any]) -> list[str]:
     evidence = ", ".join(f"{key} {value}" for key, value in sorted(entry["evidence"].items()))
-    packet = f", packet {entry['packet']}" if entry.get("packet") else ""
-    where = f" on {entry['flow']} ({evidence}{packet})" if entry["flow"] else ""
-    return f"    by `{entry['rule']}` {entry['times']}x: {entry['reason']}{where}"
+    where = f" on {entry['flow']}" + (f" ({evidence})" if evidence else "") if entry["flow"] else ""
+    lines = [f"    by `{entry['rule']}` {entry['times']}x: {entry['reason']}{where}"]
+    if entry.get("bytes"):
+        shown = bytes.fromhex(entry["bytes"])
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in shown)
+        frames = [f", frame {found[0]} of the {side} capture" for side, found in entry["frames"].items() if found]
+        packet = f"packet {entry['packet']}{''.join(frames[:1])}"
+        lines.append(f"      {packet}, {entry['size']} bytes, from {entry['at']} on: {letters}")
+    return lines
+
+
+def _said(policy: Mapping[str, Any]) -> list[str]:
+    """Return what a tool's programs said that does not work, and nobody knows why."""
+    if policy.get("started") or policy.get("died") or policy.get("blocked_by") or policy["verdict"] == "unstable":
+        return []
+    said = [(name, line) for name, text in policy.get("said", {}).items() for line in text.splitlines()[-_LAST_LINES:]]
+    return [f"    {name} said: {line[:_LONGEST]}" for name, line in said]
 
 
 def _soak(soak: Mapping[str, Any]) -> str:

@@ -27,9 +27,10 @@ from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.forget import forget_names
 from testbed.run.player import start_tool
-from testbed.run.resolve import country_spec, default_scenario
+from testbed.run.resolve import DEFAULT_LINK, country_spec, default_scenario
 from testbed.scenario.spec import ToolSpec
 from testbed.tools import judge
+from testbed.tools.logs import last_lines
 from testbed.tools.recipe import Recipe, load_recipe
 from testbed.tools.runner import Tool, ToolError
 
@@ -50,6 +51,8 @@ class Asked:
     options: Mapping[str, str]
     control: str | None
     timeout_s: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What results call a policy."""
 
 
 @dataclass
@@ -64,6 +67,7 @@ class Trial:
     _alive: str = field(init=False, default=PASSING_ONES[0])
     _reachable: frozenset[str] = field(init=False, default=frozenset())
     _addresses: dict[str, str] = field(init=False, default_factory=dict)
+    _bare: dict[str, Any] | None = field(init=False, default=None)
 
     def run(self) -> dict[str, Any]:
         """Test under no censor first, then under each policy."""
@@ -71,19 +75,14 @@ class Trial:
         found = [opened]
         for policy in self.asked.policies:
             if policy != "open":
-                self._say(policy)
+                self._say(self.asked.labels.get(policy, policy))
                 found.append(self._under(policy, judged=True, opened=opened))
-        return {"policies": found, "bare": self._bare_of(opened)}
+        return {"policies": found, "bare": self._bare}
 
     def _say(self, policy: str) -> None:
         print(
             f"{self.country.clock.elapsed():6.1f} s  {self.recipe.recipe} under {policy}", file=sys.stderr, flush=True
         )
-
-    @staticmethod
-    def _bare_of(opened: dict[str, Any]) -> dict[str, Any] | None:
-        bare: dict[str, Any] | None = opened.pop("bare", None)
-        return bare
 
     # controls
 
@@ -117,8 +116,8 @@ class Trial:
             good = [a for a in seen.get("blocked", []) if not a["failure"]]
             self._reachable = frozenset(a["url"] for a in good)
             self._addresses = {a["url"]: a["via"] for a in good if a["url"].startswith("dns:")}
-        found = judge.controls(seen.get("passing", []), seen.get("blocked", []), self._reachable)
-        return {**found, "bare": judge.load(seen.get("load", []))}
+            self._bare = judge.load(seen.get("load", []))
+        return judge.controls(seen.get("passing", []), seen.get("blocked", []), self._reachable)
 
     def _policies(self) -> list[str]:
         return ["open", *self.asked.policies]
@@ -143,24 +142,15 @@ class Trial:
         forget_names()
         controls = self._controls(policy, judged)
         self._alive = controls["passes"] or self._alive
-        found: dict[str, Any] = {"policy": policy, "verdict": "invalid", "why": [], "controls": controls}
-        if not judged:
-            found["bare"] = controls.pop("bare")
-        found["why"] += self._two_sided(controls, judged)
+        found = nothing_under(self.asked.labels.get(policy, policy))
+        found |= {"why": self._two_sided(controls, judged), "controls": controls}
         first_event = self._counted_events()
         target = controls["blocked"] or self._target_when_open()
         found |= self._tested(target)
         found["blocked_by"] = judge.blocked_by(self._own_events(first_event))
         found["why"] += self._went_around(found)
-        if found["started"] is not None:
-            startable = opened is not None and opened.get("started") is None
-            found["outcome"] = "blocked" if startable else "broken"
-        elif found["died"]:
-            found["outcome"] = "broken"
-        else:
-            found["outcome"] = judge.verdict(found["success"])
-        if not judged and found["outcome"] == "blocked":
-            found["outcome"] = "broken"
+        works = opened is None or opened["outcome"] != "broken"
+        found["outcome"] = outcome_word(found, judged=judged, works=works)
         found["verdict"] = "invalid" if found["why"] else found["outcome"]
         if self.asked.soak_s and judged and found["outcome"] == "passes":
             found["soak"] = self._soak(policy, target)
@@ -215,14 +205,17 @@ class Trial:
             time.sleep(_SETTLE_S if self.tool.rendered.client else 0.0)
             seen = self._measure(_TOOL_HOST, jobs, self._access())
             died = self.tool.died()
+            if "connect" not in seen:  # whatever wraps the client did not let it come up
+                started = f"{self.tool.name}: its client measured nothing: {self._last_words()}"
         except (ToolError, MachineError) as error:
             started = str(error)
         finally:
+            said = self.tool.said()
             self.tool.stop_client()
         via = [a.get("via") for a in seen.get("via", []) if not a["failure"]]
         return {
             "started": started, "died": died, "success": judge.success(seen.get("connect", [])),
-            "load": judge.load(seen.get("load", [])), "via": via[0] if via else None, "target": target,
+            "load": judge.load(seen.get("load", [])), "via": via[0] if via else None, "target": target, "said": said,
         }  # fmt: skip
 
     def _access(self) -> dict[str, Any]:
@@ -241,7 +234,8 @@ class Trial:
         """Keep using the tool while the policy comes and goes."""
         third = self.asked.soak_s / 3
         self.country.set_policy(_BOX, "open")
-        job = {"name": "soak", "kind": "soak", "urls": [target], "every_s": 1.0, "for_s": self.asked.soak_s}
+        every_s = min(1.0, third / 3)  # so that each third has some
+        job = {"name": "soak", "kind": "soak", "urls": [target], "every_s": every_s, "for_s": self.asked.soak_s}
         changed: list[float] = []
         try:
             self.tool.start_client()
@@ -291,6 +285,9 @@ class Trial:
 
         return finish
 
+    def _last_words(self) -> str:
+        return last_lines(self.country.directory.log(f"measure-{self._number}").read_text(errors="replace"))
+
     def _events(self) -> list[dict[str, Any]]:
         path = self.country.directory.box_events(_BOX)
         return list(read_lines(path)) if path.exists() else []
@@ -309,25 +306,57 @@ class Trial:
         ]
 
 
+def nothing_under(policy: str) -> dict[str, Any]:
+    """Return a policy's result before anything was tried: every key that one can have."""
+    return {
+        "policy": policy, "verdict": "invalid", "outcome": None, "why": [], "controls": None, "started": None,
+        "died": [], "said": {}, "success": judge.success([]), "load": None, "via": None, "target": None,
+        "blocked_by": [], "soak": None,
+    }  # fmt: skip
+
+
+def nothing_of(recipe: Recipe, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool's result before anything was tried: every key that one can have."""
+    return {
+        "recipe": recipe.recipe, "title": recipe.title, "skipped": None, "broke_off": None, "run": None,
+        "link": job["link"] or DEFAULT_LINK, "seed": job["seed"], "connections": job["connections"],
+        "soak_s": job["soak_s"], "timeout_s": job["timeout_s"], "bare": None, "policies": [], "fidelity": {},
+    }  # fmt: skip
+
+
+def outcome_word(found: Mapping[str, Any], *, judged: bool, works: bool) -> str:
+    """Return the word for a tool under a policy; `works`: it does without a censor, so that one may be to blame."""
+    word = judge.verdict(found["success"])
+    if found["started"] is not None:
+        return "blocked" if judged and works else "broken"
+    if found["died"] or (word == "blocked" and not (judged and works)):
+        return "broken"
+    return word
+
+
 def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
     """Test a recipe as a job asks and write `result.json`; the exit status speaks of the test's machinery only."""
     asked = Asked(
         job["recipe"], tuple(job["policies"]), job["connections"], job["soak_s"], job["options"], job["control"],
-        job["timeout_s"],
+        job["timeout_s"], job["labels"],
     )  # fmt: skip
     recipe = load_recipe(asked.recipe)
     spec = country_spec(default_scenario(), directory, {**job, "policy": "open", "capture": job["capture"]})
-    result: dict[str, Any] = {"recipe": recipe.recipe, "title": recipe.title, "link": job["link"], "seed": spec.seed}
+    result = {**nothing_of(recipe, job), "seed": spec.seed}
     with Country(spec, directory, RunClock.start(), stem) as country:
         country.restart_clock()
         tool_spec = ToolSpec(name=recipe.recipe, recipe=job["recipe"], options=dict(asked.options))
         try:
             tool = start_tool(country, tool_spec)
-        except ToolError as error:
+        except (ToolError, MachineError) as error:
             country.stop()
             record.merge_events(country, [])
-            broken = {"policy": "open", "verdict": "broken", "why": [], "started": str(error)}
-            directory.write_json(directory.result, {**result, "policies": [broken], "fidelity": {}})
+            if isinstance(error, MachineError):  # a program that only a template names
+                result["skipped"] = str(error)
+            else:
+                broken = {"verdict": "broken", "outcome": "broken", "started": str(error)}
+                result["policies"] = [{**nothing_under("open"), **broken}]
+            directory.write_json(directory.result, result)
             return 0
         try:
             result |= Trial(country, asked, recipe, tool).run()
@@ -336,13 +365,20 @@ def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
         died = country.check_alive()
         stats = {} if died else country.stats()
         country.stop()
-        record.merge_events(country, [])
+        _give_frames(result["policies"], record.merge_events(country, []))
         result["fidelity"] = faithful.measure(country, stats)
     why = gate.reasons_invalid(result["fidelity"], stats, died, [])
     for item in result["policies"] if why else []:
         item["verdict"], item["why"] = "invalid", [*item["why"], *why]
     directory.write_json(directory.result, result)
     return 0
+
+
+def _give_frames(policies: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]) -> None:
+    """Tie what blocked to the frames of the captures, where these are kept."""
+    frames = {event["trigger"]["hash"]: event.get("frames", {}) for event in events}
+    for entry in (entry for item in policies for entry in item["blocked_by"] if entry["packet"]):
+        entry["frames"] = frames.get(entry["packet"], {})
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from testbed.scenario.timeline import phases
 from testbed.scenario.topology import WORLD_HOSTS, client_names, plan
 from testbed.tools.carry import NO_NAMES, why_not
 from testbed.tools.recipe import load_recipe
+from testbed.tools.render import wrong_options
 
 _BORDER = "198.18.0.1"
 
@@ -160,9 +161,8 @@ def _tool_problems(scenario: Scenario, document: Document) -> list[Problem]:
         problems = _loads(document, (*place, "recipe"), load_recipe, tool.recipe)
         found += problems
         if not problems:
-            known = list(load_recipe(tool.recipe).options)
-            for name in tool.options:
-                found += _unknown(document, (*place, "options", name), "option", name, known)
+            for name, (what, mend) in wrong_options(load_recipe(tool.recipe), tool.options).items():
+                found.append(document.problem((*place, "options", name), what, mend))
         names = [*(other.name for other in scenario.tools[:index]), *(app.name for app in scenario.apps)]
         if tool.name in names:
             found.append(document.problem((*place, "name"), f"`{tool.name}` is taken", "choose another name"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from testbed.middlebox.live import packet_key
 from testbed.session.seen import Decided, Done, Page
 from testbed.wire import pcap
+from testbed.wire.excerpt import place_of
 
 if TYPE_CHECKING:
     from testbed.session.net import CensoredNet
@@ -40,7 +41,7 @@ def _details(net: CensoredNet, item: Done | Page, shown: set[str]) -> Iterator[s
         packet = packet_of(first, net.captures())
         if packet is not None:
             yield f"the packet that drew it, {len(packet)} bytes, frame {packet_frame(first, net.captures())}:"
-            yield from hexdump(packet, _place_of(packet, first))
+            yield from hexdump(packet, place_of(packet, first.evidence.values()))
 
 
 def packet_of(decided: Decided, captures: dict[str, Path]) -> bytes | None:
@@ -66,19 +67,6 @@ def _found(decided: Decided, captures: dict[str, Path]) -> tuple[str, int, bytes
                 if packet is not None and packet_key(packet) == decided.packet:
                     return name, record.frame, bytes(packet)
     return None
-
-
-def _place_of(packet: bytes, decided: Decided) -> int:
-    """Return where the name that matched stands in the packet, in letters or as DNS writes it; else its beginning."""
-    for value in decided.evidence.values():
-        if not isinstance(value, str) or "." not in value:
-            continue
-        name = value.strip("*").encode(errors="replace")
-        labels = b"".join(bytes([len(label)]) + label for label in name.split(b".") if len(label) < 64)
-        for form in (name, labels):
-            if (place := packet.lower().find(form.lower())) >= 0:
-                return place
-    return 0
 
 
 def hexdump(data: bytes, around: int = 0) -> Sequence[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 import jinja2.meta
@@ -14,19 +17,23 @@ from testbed.documents import Document
 from testbed.errors import Problem
 from testbed.net.probes import PROBES
 from testbed.tools.recipe import ENVIRONMENT, VARIABLES, Launch, Recipe
+from testbed.tools.render import Place as Sample
+from testbed.tools.render import filled, variables
 
 #: programs that every machine with the testbed has
 COMMON = frozenset(
     {"sh", "ip", "iptables", "sysctl", "env", "unshare", "ping", "curl", "openssl", "kdig", "{{ python }}"}
 )
+_FORMS = (("use", "proxy"), ("use", "dns"))
 _TEMPLATED = ("setup", "files", "server", "client", "use")
+_SAMPLE = Sample("/work", "198.18.0.30", "100.64.1.1", "/cert.pem", "/key.pem", "/ca.pem", "python3", 1)
 Place = tuple[str | int, ...]
 
 
 def problems_of(document: Document, recipe: Recipe) -> list[Problem]:
     """Return everything that is wrong with a recipe of the right form."""
     return [
-        *_variables(document, recipe),
+        *(_variables(document, recipe) or _fillings(document, recipe)),
         *_ways_of_use(document, recipe),
         *_programs(document, recipe),
         *_names(document, recipe),
@@ -67,6 +74,42 @@ def _variables(document: Document, recipe: Recipe) -> list[Problem]:
         if name in VARIABLES:
             found.append(document.problem(("options", name), f"the option `{name}` hides a variable", "rename it"))
     return found
+
+
+def _fillings(document: Document, recipe: Recipe) -> list[Problem]:
+    """Fill every template in once: what fails with the words of no run would fail in the middle of one."""
+    known = {**variables(_SAMPLE), **recipe.options}
+    found: list[Problem] = []
+    for key in _TEMPLATED:
+        for place, text in _texts(document.data.get(key), (key,)):
+            try:
+                word = filled(text, known) if "{" in text else text
+                if place[-2:] in _FORMS or place[-1] == "listens":
+                    found += _form(document, place, word)
+            except ValueError as error:
+                used = jinja2.meta.find_undeclared_variables(ENVIRONMENT.parse(text))
+                calls = [VARIABLES[name] for name in sorted(used & VARIABLES.keys()) if "(" in VARIABLES[name]]
+                mend = f"write {'; '.join(calls)}" if calls else "mend the template"
+                found.append(document.problem(place, f"can't be filled in: {error}", mend))
+    return found
+
+
+def _form(document: Document, place: Place, word: str) -> list[Problem]:
+    """Look at what must have a form once it is filled in."""
+    if place[-1] == "proxy":
+        url = urlsplit(word)
+        with contextlib.suppress(ValueError):
+            if url.hostname and url.port:
+                return []
+        return [document.problem(place, f"`{word}` says no port", "write `socks5://127.0.0.1:1080`, host and port")]
+    if place[-1] == "dns":
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(word)
+            return []
+        return [document.problem(place, f"`{word}` is no IP address", "write one, as `127.0.0.1`")]
+    if (port := re.fullmatch(r"(?:tcp|udp)/([0-9]{1,5})", word)) and 0 < int(port[1]) < 65536:
+        return []
+    return [document.problem(place, f"{word!r} is not a place to listen", "write `tcp/1080` or `udp/51820`")]
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -82,10 +82,12 @@ def verdict(rate: Mapping[str, Any]) -> str:
 def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[str, Any]]:
     """Return which rules acted, how often, with the first packet's evidence of each.
 
+    `packet` names it as the events do, `size` is its length, `bytes` what of it matters, in hex, from byte `at` on.
     What the kernel dropped by itself names no flow; its evidence is how many packets.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for event in events:
+        trigger = event.get("trigger", {})
         harmless = event.get("verdict") == "pass" and not event.get("injections")
         if harmless and event["reason"] not in _LATER:
             continue
@@ -98,7 +100,11 @@ def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[
                 "verdict": event.get("verdict"),
                 "flow": event["flow"],
                 "evidence": event.get("evidence", {}) if event["flow"] else {},
-                "packet": event.get("trigger", {}).get("hash", ""),
+                "packet": trigger.get("hash", ""),
+                "size": trigger.get("size", 0),
+                "at": trigger.get("at", 0),
+                "bytes": trigger.get("bytes", ""),
+                "frames": {},
             },
         )
         entry["times"] += 1 if event["flow"] else event.get("evidence", {}).get("packets", 1)
@@ -106,31 +112,55 @@ def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[
 
 
 def regressions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what got worse since an earlier test of the same recipe, policy by policy; a new policy is none."""
+    """Return what got worse since an earlier test of the same recipe, policy by policy; a new policy is none.
+
+    Times and rates are compared only where both were measured over the same link.
+    """
     earlier = {item["policy"]: item for item in before.get("policies", [])}
+    alike = before.get("link") in (None, now.get("link"))
     found: list[str] = []
     for item in now["policies"]:
         if item["policy"] in earlier:
-            found += [f"{item['policy']}: {what}" for what in _worse(earlier[item["policy"]], item)]
+            found += [f"{item['policy']}: {what}" for what in _worse(earlier[item["policy"]], item, alike=alike)]
     return found
 
 
-def _worse(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def not_compared(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
+    """Return what a baseline says nothing about."""
+    if before is None:
+        return [f"the baseline has no {now['recipe']}: judged as without one"]
+    known = {item["policy"] for item in before.get("policies", []) if item["verdict"] in VERDICTS}
+    new = [item["policy"] for item in now["policies"] if item["policy"] not in known]
+    found = [f"the baseline proves nothing under {', '.join(new)}: no verdict there is a regression"] if new else []
+    if before.get("link") not in (None, now.get("link")):
+        found.append(f"the baseline's link is {before.get('link')}: times and rates are not compared")
+    return found
+
+
+def _worse(before: Mapping[str, Any], now: Mapping[str, Any], *, alike: bool) -> list[str]:
     if before["verdict"] not in VERDICTS or now["verdict"] not in VERDICTS:
         return []
     if VERDICTS.index(now["verdict"]) > VERDICTS.index(before["verdict"]):
         return [f"{now['verdict']}, was {before['verdict']}{_because(now)}"]
     found: list[str] = []
-    rates = [item["success"]["ok"] / max(1, item["success"]["of"]) for item in (before, now)]
-    if rates[0] - rates[1] > _MUCH_FEWER:
-        found.append(f"{rates[1]:.0%} of the connections succeed, were {rates[0]:.0%}")
-    first, was_first = (item["success"]["first_byte_s"]["p50"] for item in (now, before))
+    was, rate = (_share(item) for item in (before, now))
+    if was is not None and rate is not None and was - rate > _MUCH_FEWER:
+        found.append(f"{rate:.0%} of the connections succeed, were {was:.0%}")
+    if not alike:
+        return found
+    first, was_first = (((item.get("success") or {}).get("first_byte_s") or {}).get("p50") for item in (now, before))
     if first and was_first and first > was_first * _MUCH_SLOWER and first - was_first > _BIT_S:
         found.append(f"the first byte comes after {first:.2f} s, came after {was_first:.2f} s")
-    rate, was_rate = ((item.get("load") or {}).get("goodput_bps") for item in (now, before))
-    if rate and was_rate and rate < was_rate * _MUCH_LESS:
-        found.append(f"{rate / 1e3:,.0f} kbit/s, were {was_rate / 1e3:,.0f}")
+    bps, was_bps = ((item.get("load") or {}).get("goodput_bps") for item in (now, before))
+    if bps and was_bps and bps < was_bps * _MUCH_LESS:
+        found.append(f"{bps / 1e3:,.0f} kbit/s, were {was_bps / 1e3:,.0f}")
     return found
+
+
+def _share(item: Mapping[str, Any]) -> float | None:
+    """Return the share of successes; None if nothing was tried, as by a tool that didn't start."""
+    success = item.get("success") or {}
+    return float(success["ok"] / success["of"]) if success.get("of") else None
 
 
 def _because(item: Mapping[str, Any]) -> str:

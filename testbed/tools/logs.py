@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from io import BufferedReader
@@ -10,6 +11,10 @@ from typing import IO, cast
 
 HEAD_BYTES, TAIL_BYTES, _CHUNK = 1 << 20, 1 << 16, 1 << 16
 _TAIL_LINES = 8
+#: colours and other sequences, and lone control characters, which XML has no place for, either
+_STEERING = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[\]P^_].*?(?:\x07|\x1b\\)|[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]", re.DOTALL
+)
 
 
 class BoundedLog:
@@ -58,6 +63,7 @@ class BoundedLog:
 
 
 def last_lines(text: str) -> str:
-    """Return the end of a log, as it stands in a message."""
+    """Return the end of a log, as it stands in a message: what would steer a terminal is left out."""
+    text = _STEERING.sub("", text)
     lines = [line for line in text.strip().splitlines() if not line.startswith("$ ")][-_TAIL_LINES:]
     return "\n".join(line[:300] for line in lines) or "its log is empty"

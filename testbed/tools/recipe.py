@@ -43,6 +43,12 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _name(value: str) -> str:
+    if not re.fullmatch(r"(?![.\- ])[^/\\\x00-\x1f\x7f'\"`$]{1,64}", value):
+        raise ValueError(f"{value!r} can't be a name; use letters, digits, `-`, `_` and `.`, 1 to 64 of them")
+    return value
+
+
 def _remedy(value: str) -> str:
     kind, _, rest = value.partition(": ")
     if kind == "go" and not re.fullmatch(r"[\w./~-]+@v[\w.+-]+( tags [\w,]+)?", rest):
@@ -118,7 +124,7 @@ class Use(Strict):
 class Recipe(Strict):
     """A tool's recipe."""
 
-    recipe: str
+    recipe: Annotated[str, AfterValidator(_name)]
     title: str
     about: str = ""
     extends: str | None = None
@@ -149,7 +155,18 @@ VARIABLES: Mapping[str, str] = {
     "site": "the address of the world's web server", "url": "the page to fetch (only in `use`)",
 }  # fmt: skip
 
-ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+
+def _text(value: object) -> object:
+    """Let a template give text and numbers only: of a function, as of `secret`, its call is meant."""
+    if not isinstance(value, (str, int, float, jinja2.Undefined)):
+        what = "a function" if callable(value) else f"a {type(value).__name__}"
+        raise jinja2.TemplateRuntimeError(f"it gives {what} and no text")
+    return value
+
+
+ENVIRONMENT = jinja2.Environment(
+    undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_text
+)
 ENVIRONMENT.filters["urlsafe"] = lambda text: text.replace("+", "-").replace("/", "_").rstrip("=")
 ENVIRONMENT.filters["b64"] = lambda text: base64.b64encode(text.encode()).decode()
 
@@ -175,10 +192,20 @@ def _merged(reference: str | Path, seen: tuple[str, ...]) -> Document:
         raise InputError([Problem(str(reference), "no such recipe", mend)])
     document = read_document(path)
     base = document.data.get("extends")
-    if base is None:
+    if not isinstance(base, str):
         return document
-    if str(base) in seen:
+    if base in seen:
         raise InputError([document.problem(("extends",), f"`{base}` extends itself", "break the circle")])
-    parent = _merged(path.parent / base if str(base).endswith(".yaml") else base, (*seen, str(base)))
-    options = {**parent.data.get("options", {}), **document.data.get("options", {})}
-    return Document(document.path, {**parent.data, **document.data, "options": options}, document.lines)
+    try:
+        parent = _merged(path.parent / base if base.endswith(".yaml") else base, (*seen, base))
+    except InputError as error:
+        if any(":" in problem.place and problem.what != "no such file" for problem in error.problems):
+            raise  # in its own file
+        raise InputError(
+            [document.problem(("extends",), f"`{base}`: {p.what}", p.mend) for p in error.problems]
+        ) from None
+    merged = document.over(parent)
+    both = [found.data.get("options", {}) for found in (parent, document)]
+    if all(isinstance(options, dict) for options in both):
+        merged.data["options"] = {**both[0], **both[1]}
+    return merged

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import base64
+import difflib
 import hashlib
-import uuid
+import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
+import jinja2
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from testbed.errors import InputError, Problem
 from testbed.tools.recipe import ENVIRONMENT, Launch, Ready, Recipe
 
 _URL = "{{ url }}"
@@ -59,12 +63,16 @@ class Rendered:
 
 
 def render(recipe: Recipe, place: Place, options: Mapping[str, str | int]) -> Rendered:
-    """Fill a recipe in; `options` overrides the recipe's own."""
-    known = {**_variables(place), **recipe.options, **options}
+    """Fill a recipe in; `options` overrides the recipe's own. `InputError` if its templates can't bear them."""
+    known = {**variables(place), **with_options(recipe, options)}
 
     def fill(value: Any) -> Any:
         if isinstance(value, str):
-            return ENVIRONMENT.from_string(value).render(known)
+            try:
+                return filled(value, known)
+            except ValueError as error:
+                what = f"`{value.strip()}` can't be filled in: {error}"
+                raise InputError([Problem(recipe.recipe, what, "mend it, or the options")]) from None
         if isinstance(value, Mapping):
             return {key: fill(item) for key, item in value.items()}
         return tuple(fill(item) for item in value) if isinstance(value, (list, tuple)) else value
@@ -85,7 +93,44 @@ def render(recipe: Recipe, place: Place, options: Mapping[str, str | int]) -> Re
     )  # fmt: skip
 
 
-def _variables(place: Place) -> dict[str, Any]:
+def with_options(recipe: Recipe, options: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Return the recipe's options with these laid over them; what is a number there becomes one.
+
+    `InputError` names what the recipe doesn't know, and what should be a number.
+    """
+    if wrong := [Problem(name, what, mend) for name, (what, mend) in wrong_options(recipe, options).items()]:
+        raise InputError(wrong)
+    numbers = {name: int(value) for name, value in options.items() if isinstance(recipe.options[name], int)}
+    return {**recipe.options, **options, **numbers}
+
+
+def wrong_options(recipe: Recipe, options: Mapping[str, str | int]) -> dict[str, tuple[str, str]]:
+    """Return which options a recipe can't take: name → what is wrong, and the mend."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, value in options.items():
+        known = recipe.options.get(name)
+        if known is None:
+            near = difflib.get_close_matches(name, recipe.options, 1)
+            mend = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(recipe.options) or 'none'}"
+            found[name] = (f"no option `{name}`", mend)
+        elif isinstance(known, int) and not re.fullmatch(r"-?[0-9]{1,18}", str(value)):
+            found[name] = (f"the option `{name}` is a whole number", f"write digits, as {known}")
+    return found
+
+
+def filled(text: str, known: Mapping[str, Any]) -> str:
+    """Return a template filled in; `ValueError` says why it can't be."""
+    try:
+        return ENVIRONMENT.from_string(text).render(known)
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(str(error.message)) from None
+    except Exception as error:  # a template is a program: it may divide by nothing, or call what it has not
+        raise ValueError(re.sub(r"testbed\.[\w.]+\.|\S*<locals>\.", "", str(error))) from None
+
+
+def variables(place: Place) -> dict[str, Any]:
+    """Return what templates may name besides the recipe's options."""
+
     def chance(name: str, size: int) -> bytes:
         return hashlib.shake_256(f"{place.seed}/{name}".encode()).digest(size)
 
@@ -94,13 +139,21 @@ def _variables(place: Place) -> dict[str, Any]:
         raw = serialization.Encoding.Raw
         secret = private.private_bytes(raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
         public = private.public_key().public_bytes(raw, serialization.PublicFormat.Raw)
-        return KeyPair(base64.b64encode(secret).decode(), base64.b64encode(public).decode())
+        return KeyPair(b64encode(secret).decode(), b64encode(public).decode())
+
+    # `bytes`: as the list of variables says it
+    def secret(name: str, bytes: int = 16) -> str:
+        return chance(name, bytes).hex()
+
+    def base64(name: str, bytes: int = 32) -> str:
+        return b64encode(chance(name, bytes)).decode()
+
+    def uuid(name: str) -> str:
+        return str(UUID(bytes=chance(name, 16), version=4))
 
     return {
         "work": place.work, "server": place.server, "client": place.client, "cert": place.cert, "key": place.key,
         "ca": place.ca, "python": place.python, "site": place.site, "url": _URL,
-        "secret": lambda name, size=16: chance(name, size).hex(),
-        "base64": lambda name, size=32: base64.b64encode(chance(name, size)).decode(),
-        "uuid": lambda name: str(uuid.UUID(bytes=chance(name, 16), version=4)),
+        "secret": secret, "base64": base64, "uuid": uuid,
         "x25519": x25519,
     }  # fmt: skip

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,9 +122,10 @@ class Tool:
         place = Place(
             str(self.folder), *addresses, str(cert), str(key), str(issuer.bundle), sys.executable, seed
         )  # fmt: skip
-        self.rendered = render(self.recipe, place, options or {})
+        rendered = render(self.recipe, place, options or {})
+        self.rendered = replace(rendered, wrapper=placed(rendered.wrapper), command=placed(rendered.command))
         for argv in self.rendered.setup:
-            in_folder = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *_with_path(argv)]
+            in_folder = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *placed(argv)]
             done = self.net.run(self.server_node, in_folder, check=False, timeout_s=_SETUP_S)
             if done.status:
                 said = last_lines(done.stderr or done.stdout)
@@ -135,9 +136,13 @@ class Tool:
             path.chmod(0o700 if text.startswith("#!") else 0o600)
 
     def start_server(self) -> None:
-        """Start the server's side and wait until it is ready."""
-        for launch in self.rendered.server:
-            self._await(self._start(launch, self.server_node, self._server))
+        """Start the server's side and wait until it is ready; if it can't be, nothing of it stays."""
+        try:
+            for launch in self.rendered.server:
+                self._await(self._start(launch, self.server_node, self._server))
+        except BaseException:
+            self.stop()
+            raise
 
     def start_client(self, *, wait: bool = True) -> None:
         """Start the client's side; without `wait` only what stands before a step done once must be ready.
@@ -167,7 +172,7 @@ class Tool:
         listens = launch.ready.listens
         if listens is not None and listens in ports.listening(self.net.pid(node)):
             raise ToolError(f"{self.name}: {launch.name} can't start: {listens} of {node} is in use already")
-        argv = _with_path(launch.argv)
+        argv = placed(launch.argv)
         if "/" not in argv[0]:
             raise MachineError(f"{self.name}: the program `{argv[0]}` is not installed", "`testbed tool install` it")
         env = {"PATH": search_path(), **launch.env}
@@ -187,9 +192,22 @@ class Tool:
             if status is not None and not self._is_ready(program):
                 raise ToolError(self._obituary(program, status))
             if time.monotonic() > deadline:
-                within = f"{launch.ready.within:g} s"
-                raise ToolError(f"{self.name}: {launch.name} is not ready after {within}: {self._said(program)}")
+                late = f"{launch.name} is not ready after {launch.ready.within:g} s: {self._not_ready(program)}"
+                raise ToolError(f"{self.name}: {late}; {self._said(program)}")
             time.sleep(_POLL_S)
+
+    def _not_ready(self, program: _Program) -> str:
+        """Say what a program that is waited for has not done."""
+        ready = program.launch.ready
+        open_ports = ports.listening(self.net.pid(program.node))
+        if program.launch.once:
+            return "it has not ended"
+        if ready.listens is not None and ready.listens not in open_ports:
+            others = f", only on {', '.join(sorted(open_ports))}" if open_ports else ""
+            return f"nothing listens on {ready.listens} of {program.node}{others}"
+        if ready.says is not None and not re.search(ready.says, program.log.text(), re.MULTILINE):
+            return f"its log has no line like `{ready.says}`"
+        return f"`{' '.join(ready.succeeds or ())}` does not succeed"
 
     def _is_ready(self, program: _Program) -> bool:
         ready = program.launch.ready
@@ -205,15 +223,24 @@ class Tool:
         return ready.succeeds is None or self._succeeds(program.node, ready.succeeds)
 
     def _succeeds(self, node: str, argv: Sequence[str]) -> bool:
-        return self.net.run(node, _with_path(argv), check=False, timeout_s=5).status == 0
+        return self.net.run(node, placed(argv), check=False, timeout_s=5).status == 0
 
     def _said(self, program: _Program) -> str:
         return last_lines(program.log.text())
 
+    def said(self) -> dict[str, str]:
+        """Return the last words of each program that runs or ran since the last stop, the silent ones left out."""
+        found: dict[str, str] = {}
+        for program in (*self._server, *self._client):
+            if program.log.text().strip():
+                status = program.process.poll()
+                ended = "" if status is None or program.launch.once else f" ({_how(status)})"
+                found[f"{program.launch.name}{ended}"] = self._said(program)
+        return found
+
     def _obituary(self, program: _Program, status: int) -> str:
         program.log.close()
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"{self.name}: {program.launch.name} {how}: {self._said(program)}"
+        return f"{self.name}: {program.launch.name} {_how(status)}: {self._said(program)}"
 
     def died(self) -> list[str]:
         """Return which programs ended though they should run on, with their last words."""
@@ -236,6 +263,11 @@ class Tool:
         self.stop_client()
         _end(self._server)
         self._server = []
+
+
+def _how(status: int) -> str:
+    """Say how a program ended."""
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 def _end(programs: Sequence[_Program]) -> None:
@@ -265,6 +297,10 @@ def _signal(process: proc.Program, number: signal.Signals) -> None:
         process.send_signal(number)
 
 
-def _with_path(argv: Sequence[str]) -> list[str]:
-    """Replace a program's name by its place: `mnexec` looks only where the machine's PATH says."""
-    return [shutil.which(argv[0], path=search_path()) or argv[0], *argv[1:]]
+def placed(argv: Sequence[str]) -> tuple[str, ...]:
+    """Replace a program's name by its place: `mnexec` looks only where the machine's PATH says.
+
+    A relative one is looked for where the command was called, not in the tool's folder.
+    """
+    found = shutil.which(argv[0], path=search_path()) if argv else None
+    return (str(Path(found).absolute()), *argv[1:]) if found else tuple(argv)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from testbed.campaign import inputs
-from testbed.campaign.cells import cells_of
-from testbed.campaign.inputs import Key, files_of, key_of
+from testbed.campaign.cells import Cell, cells_of
+from testbed.campaign.inputs import Key, files_of, key_of, programs_of
 from testbed.campaign.load import load_matrix
+from testbed.campaign.spec import ToolEntry
 from testbed.tools import runner
 
 FILES = {
@@ -107,3 +108,13 @@ def test_seed_options_and_the_test_are_part_of_it(tmp_path: Path, monkeypatch: p
 def test_what_is_expected_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     more = {"m.yaml": FILES["m.yaml"] + "expect: [{outcome: any}]\n"}
     assert keys(written(tmp_path / "a"), monkeypatch) == keys(written(tmp_path / "b", **more), monkeypatch)
+
+
+def test_a_script_that_an_interpreter_is_given_is_the_tool(tmp_path: Path) -> None:
+    script, recipe = tmp_path / "tool.py", tmp_path / "tool.yaml"
+    script.write_text("print('one')\n")
+    recipe.write_text(
+        f"recipe: r\ntitle: T\nuse: {{}}\nserver: [{{name: s, argv: ['{{{{ python }}}}', {script}, /nowhere.conf]}}]\n"
+    )
+    cell = Cell("c", None, ToolEntry(recipe=str(recipe)), "tm-2022", 1, 1, ("ok",))
+    assert programs_of(cell) == {str(script)}

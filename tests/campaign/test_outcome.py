@@ -104,3 +104,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path.write_text('{"cell": "c", "word": "ok", "of another version": 1}')
     assert read(path) is None
     assert read(tmp_path / "none") is None
+
+
+def test_what_only_the_run_finds_missing_is_skipped(tmp_path: Path) -> None:
+    bare = {"recipe": "r", "skipped": "the program `x` is not installed", "policies": []}
+    found = judged(order("c"), 3, left(tmp_path, bare), "")
+    assert (found.word, found.why) == ("skipped", ("the program `x` is not installed",))
+
+
+def test_a_broken_tool_that_ran_says_its_last_words(tmp_path: Path) -> None:
+    found = judged(order("c"), 1, left(tmp_path, tool("broken", said={"client": "no route"})), "")
+    assert found.why == ("client said: no route",)

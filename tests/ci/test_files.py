@@ -107,3 +107,12 @@ def test_the_defaults_of_action_template_and_script_are_the_same() -> None:
         if found := re.fullmatch(r"\$\{\{ inputs\.(\w+) \}\}", value):
             default = action()["inputs"][found[1]]["default"]
             assert variables.get(name, "") == default == in_script[name], name
+
+
+def test_bad_input_is_told_in_the_log_and_on_the_page(tmp_path: Path) -> None:
+    given = {"RECIPE": "direct nosuch.yaml", "RESULTS": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([SCRIPT], env=given, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "nosuch.yaml:1: no such file; check the name" in done.stderr
+    assert "ended with status 2" in (tmp_path / "summary.md").read_text()
+    assert not (tmp_path / "tools.json").exists()

@@ -102,3 +102,13 @@ def test_what_is_no_junit_file_is_said(capsys: pytest.CaptureFixture[str], tmp_p
     assert markdown.main([str(tmp_path / "x.xml"), str(tmp_path / "y.xml")]) == 2
     told = capsys.readouterr().err.splitlines()
     assert [line.rpartition("; ")[2] for line in told] == ["give a JUnit file"] * 2
+
+
+def test_what_a_tool_wrote_makes_no_xml_unreadable() -> None:
+    crashed = {**BLOCKED, "verdict": "broken", "started": "srv ended: \x00\x1b[31m\ud800", "said": {"srv": "\x07"}}
+    text = junit.render_tools([tool(crashed)])
+    assert "srv ended" in (ElementTree.fromstring(text).findtext(".//failure") or "")
+
+
+def test_what_a_baseline_does_not_hold_is_told() -> None:
+    assert "judged as without one" in markdown.of_tools([tool(PASSES, not_compared=["r: judged as without one"])])

@@ -10,7 +10,7 @@ import pytest
 
 from testbed import shipped
 from testbed.dpi.policy import load_policy
-from testbed.report.toolpage import page, reduce
+from testbed.report.toolpage import differences, page, reduce
 from testbed.tools.recipe import Use, load_recipe
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -172,3 +172,21 @@ def test_the_table_agrees_with_what_happened(recipe: str, policy: str, verdict: 
     cell = json.loads((DOCS / "tools.json").read_text(encoding="utf-8"))[recipe]["policies"][policy]
     assert cell["verdict"] == verdict
     assert not rule or rule in cell["by"]
+
+
+def test_what_a_machine_finds_otherwise_is_named() -> None:
+    cells = {"p": {"verdict": "passes"}, "q": {"verdict": "unstable", "by": ["a"]}, "s": {"verdict": "invalid"}}
+    kept = {"r": {"title": "R", "policies": cells}}
+
+    def found(**verdicts: str) -> list[str]:
+        policies = [
+            {"policy": policy, "verdict": verdict, "why": [], "blocked_by": [{"rule": "a"}]}
+            for policy, verdict in verdicts.items()
+        ]
+        return differences(kept, [{"recipe": "r", "title": "R", "policies": policies}])
+
+    assert found(p="passes", q="blocked", s="invalid", new="blocked") == []
+    assert found(p="blocked", q="broken") == [
+        "r under p: blocked, the table says passes (by `a`)", "r under q: broken, the table says unstable (by `a`)",
+    ]  # fmt: skip
+    assert differences({}, [{"recipe": "r", "title": "R", "policies": []}]) == []

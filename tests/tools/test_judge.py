@@ -101,3 +101,41 @@ def test_regressions_name_the_difference() -> None:
     ]
     assert judge.regressions(result("blocked", ok=0), result()) == []
     assert judge.regressions({"policies": []}, result("blocked")) == []
+
+
+def test_a_baseline_of_a_tool_that_did_not_start_can_be_compared_with() -> None:
+    dead = {"recipe": "r", "policies": [{"policy": "tm-2022", "verdict": "broken", "why": [], "started": "no key"}]}
+    assert judge.regressions(dead, dead) == []
+    assert judge.regressions(dead, result()) == []
+    assert judge.regressions(result(), dead) == ["tm-2022: broken, was passes"]
+
+
+def test_times_of_another_link_are_not_compared_and_that_is_said() -> None:
+    slow = {**result(first=9.0, bps=1000), "link": "national-2021"}
+    quick = {**result(), "link": "none"}
+    assert judge.regressions(quick, slow) == []
+    assert judge.not_compared(quick, slow) == ["the baseline's link is none: times and rates are not compared"]
+    assert judge.not_compared(slow, slow) == []
+
+
+def test_what_a_baseline_does_not_hold_is_said() -> None:
+    assert judge.not_compared(None, result()) == ["the baseline has no r: judged as without one"]
+    (said,) = judge.not_compared({"policies": []}, result("blocked"))
+    assert said == "the baseline proves nothing under tm-2022: no verdict there is a regression"
+
+
+def test_what_blocked_holds_the_packets_bytes() -> None:
+    trigger = {"hash": "ab", "size": 60, "at": 40, "bytes": b"GET t.co".hex()}
+    event = {"rule": "http", "reason": "reset", "flow": "a > b", "verdict": "drop", "evidence": {}, "trigger": trigger}
+    (entry,) = judge.blocked_by([event])
+    assert (entry["size"], entry["at"], bytes.fromhex(entry["bytes"])) == (60, 40, b"GET t.co")
+    policy = {"policy": "p", "verdict": "blocked", "why": [], "blocked_by": [entry]}
+    text = as_text([{"recipe": "r", "title": "R", "policies": [policy]}])
+    assert "      packet ab, 60 bytes, from 40 on: GET t.co" in text
+
+
+def test_a_broken_tools_last_words_are_shown_where_nothing_else_explains_it() -> None:
+    policy = {"policy": "open", "verdict": "broken", "why": [], "blocked_by": [], "said": {"client": "no route\nbye"}}
+    text = as_text([{"recipe": "r", "title": "R", "policies": [policy]}])
+    assert "    client said: no route\n    client said: bye" in text
+    assert "said" not in as_text([{"recipe": "r", "title": "R", "policies": [{**policy, "started": "it crashed"}]}])

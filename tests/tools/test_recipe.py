@@ -60,6 +60,21 @@ WRONG = {
     "use: {}\nextends: r.yaml": "r.yaml:4: `r.yaml` extends itself; break the circle",
     "use: {}\ndefeats: [magic]": "r.yaml:4: `defeats`: `magic` is not a word it knows; write 'dns', 'http',",
     "use: {}\nneeds: {features: [TUNN]}": "r.yaml:4: no feature `TUNN`; did you mean `TUN`?",
+    "use: {}\nextends: sshh": "r.yaml:4: `sshh`: no such recipe; did you mean `ssh`?",
+    "use: {}\nextends: no.yaml": "r.yaml:4: `no.yaml`: no such file; check the name",
+    "use: {}\nextends: [ssh]": "r.yaml:4: `extends`: not text",
+    "extends: ssh\noptions:": "r.yaml:4: `options`: not a mapping; write `key: value` lines",
+    "extends: ssh\noptions: [a]": "r.yaml:4: `options`: not a mapping; write `key: value` lines",
+    "use: {proxy: 'socks5://127.0.0.1'}": "r.yaml:3: `socks5://127.0.0.1` says no port; write",
+    "use: {proxy: 'http://127.0.0.1:{{ p }}'}\noptions: {p: x}": "r.yaml:3: `http://127.0.0.1:x` says no port; write",
+    "use: {dns: resolver}": "r.yaml:3: `resolver` is no IP address; write one, as `127.0.0.1`",
+    "use: {}\noptions: {p: x}\nserver: [{name: s, argv: [sh], ready: {listens: 'tcp/{{ p }}'}}]":
+        "r.yaml:5: 'tcp/x' is not a place to listen; write `tcp/1080`",
+    "use: {}\nfiles: {a: \"{{ x25519('k').pub }}\"}":
+        "r.yaml:4: can't be filled in: 'KeyPair object' has no attribute 'pub'; write x25519(name): a key pair",
+    "use: {}\nfiles: {a: '{{ secret }}'}": "r.yaml:4: can't be filled in: it gives a function and no text; write",
+    "use: {}\nfiles: {a: '{{ uuid() }}'}": "r.yaml:4: can't be filled in: uuid() missing 1 required",
+    "use: {}\noptions: {p: 1}\nfiles: {a: \"{{ p + 'x' }}\"}": "r.yaml:5: can't be filled in: unsupported operand",
     "client: []": "r.yaml:1: the key `use` is missing; add `use: …`",
 }  # fmt: skip
 
@@ -99,3 +114,35 @@ def test_secrets_come_from_the_seed(tmp_path: Path) -> None:
     other = render(recipe, Place("/w", "s", "c", "", "", "", "python3", 2), {}).files["k"]
     assert first == again != other
     assert [len(word) for word in first.split()] == [32, 36, 43]
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "", "-x"])
+def test_a_name_that_can_be_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"recipe: '{name}'\ntitle: T\nuse: {{}}\n")
+    with pytest.raises(InputError, match=r"r\.yaml:1: `recipe`: .* can't be a name"):
+        load_recipe(path)
+
+
+def test_what_is_wrong_in_what_it_extends_is_told_there(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("recipe: b\ntitle: T\n\nfiles: {a: '{{ oops }}'}\nuse: {}\n")
+    (tmp_path / "r.yaml").write_text("recipe: r\nextends: base.yaml\n")
+    with pytest.raises(InputError, match=r"base\.yaml:4: unknown variable `oops`"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_the_functions_are_called_as_the_list_of_variables_says(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(HEAD + "files: {a: \"{{ secret('k', bytes=4) }} {{ base64('k', bytes=3) }}\"}\nuse: {}\n")
+    assert [len(word) for word in render(load_recipe(path), PLACE, {}).files["a"].split()] == [8, 4]
+
+
+def test_an_option_that_is_a_number_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(HEAD + "options: {port: 1000}\nfiles: {a: '{{ port + 1 }}'}\nuse: {}\n")
+    recipe = load_recipe(path)
+    assert render(recipe, PLACE, {"port": "2000"}).files["a"] == "2001"
+    with pytest.raises(InputError, match="the option `port` is a whole number; write digits, as 1000"):
+        render(recipe, PLACE, {"port": "x"})
+    with pytest.raises(InputError, match="no option `prot`; did you mean `port`"):
+        render(recipe, PLACE, {"prot": "1"})

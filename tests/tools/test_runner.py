@@ -114,7 +114,7 @@ def test_a_server_that_a_signal_ends_says_which(fake: Fixture) -> None:
 def test_a_server_that_hangs_is_not_waited_for_for_ever(fake: Fixture) -> None:
     tool = fake.server("import time;print('thinking',flush=True);time.sleep(60)", says="ready", within="0.6 s")
     begun = time.monotonic()
-    with pytest.raises(ToolError, match=r"srv is not ready after 0\.6 s: thinking"):
+    with pytest.raises(ToolError, match=r"srv is not ready after 0\.6 s: its log has no line like `ready`; thinking"):
         tool.start_server()
     assert time.monotonic() - begun < 5
 
@@ -219,3 +219,37 @@ def test_a_resolver_is_pointed_to_and_given_back(fake: Fixture) -> None:
     assert path.read_text().startswith("nameserver 127.0.0.1\n")
     tool.stop()
     assert path.read_text() == "nameserver 100.64.0.53\n"
+
+
+def test_what_is_waited_for_in_vain_is_said(fake: Fixture) -> None:
+    port, other = free_port(), free_port()
+    tool = fake.server(LISTEN.format(port=port), listens=f"tcp/{other}", within="0.6 s")
+    with pytest.raises(ToolError, match=rf"nothing listens on tcp/{other} of s, only on .*tcp/{port}.*; up"):
+        tool.start_server()
+
+
+def test_nothing_stays_of_a_server_whose_second_program_fails(fake: Fixture) -> None:
+    first = {"name": "one", "argv": [PYTHON, "-c", "import time;time.sleep(60)"]}
+    second = {"name": "two", "argv": [PYTHON, "-c", "raise SystemExit(3)"], "ready": {"says": "never"}}
+    tool = fake.tool(server=[first, second])
+    with pytest.raises(ToolError, match="two ended with status 3"):
+        tool.start_server()
+    assert fake.alive() == []
+
+
+def test_a_program_beside_the_caller_is_found_though_the_tool_runs_elsewhere(
+    fake: Fixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "build").mkdir()
+    program = tmp_path / "build" / "mytool"
+    program.write_text("#!/bin/sh\necho built; exec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    tool = fake.tool(server=[{"name": "srv", "argv": ["./build/mytool"], "ready": {"says": "built", "within": "5 s"}}])
+    tool.start_server()
+    assert tool.said() == {"srv": "built"}
+
+
+def test_last_words_steer_no_terminal() -> None:
+    said = "\x1b[31mred\x1b[0m\x00 \x1b]0;title\x07\x9b2Jend\nnext"
+    assert logs.last_lines(said) == "red 2Jend\nnext"
