@@ -186,6 +186,8 @@ class Tracker:
         """Return the bytes that rules look at for a segment with a payload: its own, or the stream's so far."""
         if not self._reassembles:
             return sight.payload
+        if sight.flags & SYN and not self._spec.inspects_syn:
+            return b""
         deep: Deep = flow.more()
         stream = deep.client_stream if from_client else deep.server_stream
         if stream is None:

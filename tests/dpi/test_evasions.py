@@ -45,6 +45,7 @@ STRATEGIES = {
     "FIN, low TTL": r"[TCP:flags:A]-duplicate(,tamper{TCP:flags:replace:F}(tamper{IP:ttl:replace:8},))-| \/",
     "RST before SYN": r"[TCP:flags:S]-duplicate(tamper{TCP:flags:replace:R},)-| \/",
     "second SYN, wrong seq": r"[TCP:flags:S]-duplicate(,tamper{TCP:seq:corrupt})-| \/",
+    "junk in a second SYN": rf"[TCP:flags:S]-duplicate(,tamper{{TCP:load:replace:{JUNK}}})-| \/",
     "SYN twice": r"[TCP:flags:S]-duplicate-| \/",
     "first SYN, wrong seq, low TTL": r"[TCP:flags:S]-duplicate(tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},),)"
     r"-| \/",
@@ -80,6 +81,7 @@ FIN, low TTL                        seen    seen seen   -    seen seen seen seen
 RST before SYN                      -       seen seen   -    seen seen seen seen seen -    seen seen seen seen seen seen
 second SYN, wrong seq               seen    seen seen   -    -    -    -    seen -    seen seen seen -    seen -    seen
 first SYN, wrong seq, low TTL       seen    seen seen   -    seen seen seen seen seen seen seen seen -    -    seen seen
+junk in a second SYN                seen    seen seen   -    seen seen seen seen seen seen seen seen -    seen seen seen
 SYN twice                           seen    seen seen   -    seen seen seen seen seen seen seen seen -    seen seen seen
 late SYN, wrong seq, low TTL        seen    seen seen   -    -    -    -    -    -    seen seen seen -    seen -    -
 ACK, wrong seq, low TTL             seen    seen seen   -    seen seen seen -    seen seen seen seen seen seen seen -

@@ -23,7 +23,8 @@ _PION_ORDERS = (
     (0xC02B, 0xC02F, 0xC00A, 0xC014, 0xC02C, 0xC030),
     (0xC02B, 0xC02F, 0xC00A, 0xC014),
 )
-_SUPPORTED_GROUPS, _USE_SRTP = 10, 14
+_SUPPORTED_GROUPS, _USE_SRTP, _SUPPORTED_VERSIONS = 10, 14, 43
+_COUNTING_DOWN = frozenset((0xFEFF, 0xFEFD, 0xFEFC))
 _CISCO = 0x0100
 #: suites of a plain pre-shared key: RFC 4279, 5487, 6655, 7905
 _PSK_SUITES = frozenset(
@@ -37,7 +38,7 @@ def dtls(opening: Opening) -> Answer:
     hello = _client_hello(opening)
     if hello is not None:
         return {
-            "version": wire.VERSIONS[hello.version], "record_version": wire.VERSIONS[hello.record_version],
+            "version": wire.VERSIONS[_highest(hello)], "record_version": wire.VERSIONS[hello.record_version],
             "ciphers": [f"{suite:04x}" for suite in hello.ciphers], "extensions": list(hello.extension_types),
         }  # fmt: skip
     for packet in opening.packets:
@@ -47,6 +48,13 @@ def dtls(opening: Opening) -> Answer:
             if not begun and packet.length > 13:
                 return {"version": wire.VERSIONS[found[0].version], "record": found[0].type, "epoch": found[0].epoch}
     return UNDECIDED
+
+
+def _highest(hello: wire.Hello) -> int:
+    """Return the newest version a hello offers, which since 1.3 stands in an extension (RFC 9147 §5.3)."""
+    listed = dict(hello.extensions).get(_SUPPORTED_VERSIONS, b"")[1:]
+    offered = (int.from_bytes(listed[at : at + 2], "big") for at in range(0, len(listed) - 1, 2))
+    return min((version for version in offered if version in _COUNTING_DOWN), default=hello.version)
 
 
 def _client_hello(opening: Opening) -> wire.Hello | None:

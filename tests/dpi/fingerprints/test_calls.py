@@ -99,3 +99,20 @@ def test_rtcp() -> None:
     assert PROTOCOLS["rtcp"](udp_flow((">", report + source))) == {"type": 200, "ssrc": "0000cafe", "length": 40}
     assert PROTOCOLS["rtcp"](udp_flow((">", report + source + b"\0"))) is None
     assert PROTOCOLS["rtcp"](udp_flow((">", report + bytes(14))))  # SRTCP: the index and a tag of ten bytes
+
+
+@pytest.mark.parametrize(
+    ("listed", "version"),
+    [(b"", "1.2"), (b"\x02\xfe\xfc", "1.3"), (b"\x04\xfe\xfd\xfe\xfc", "1.3"), (b"\x02\x5a\x5a", "1.2")],
+)
+def test_dtls_of_the_newest_version_on_offer(listed: bytes, version: str) -> None:
+    """RFC 9147 §5.3: a hello of 1.3 calls itself 1.2, and lists versions in an extension."""
+    extensions = b"\0\x2b" + len(listed).to_bytes(2, "big") + listed if listed else b""
+    body = b"\xfe\xfd" + bytes(range(32)) + b"\0\0" + b"\0\x02\x13\x01" + b"\x01\0"
+    body += len(extensions).to_bytes(2, "big") + extensions
+    size = len(body).to_bytes(3, "big")
+    message = b"\x01" + size + bytes(5) + size + body
+    record = b"\x16\xfe\xfd" + bytes(8) + len(message).to_bytes(2, "big") + message
+    evidence = PROTOCOLS["dtls"](udp_flow((">", record)))
+    assert isinstance(evidence, dict)
+    assert evidence["version"] == version
