@@ -1,4 +1,4 @@
-"""`testbed shell`: Mininet's prompt inside a scenario's country."""
+"""`testbed shell`: a prompt inside a scenario's country, as Mininet's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from testbed.cli import live
 
 
-@click.command("shell", short_help="Mininet's prompt inside a scenario's country.")
+@click.command("shell", short_help="A prompt inside a scenario's country, as Mininet's.")
 @click.argument("scenario")
 @click.option("--policy", metavar="P", help="Another policy than the scenario's.")
 @click.option("--link", metavar="L", help="Another link than the scenario's; `none` for unshaped.")
@@ -20,7 +20,7 @@ from testbed.cli import live
 def command(
     scenario: str, policy: str | None, link: str | None, seed: int, keep: Path | None, plugins: bool, as_json: bool
 ) -> int:
-    """Bring up SCENARIO's country and open Mininet's prompt: `client1 curl -sS https://turkmen.news/`."""
+    """Bring up SCENARIO's country and open a prompt as Mininet's: `client1 curl -sS https://turkmen.news/`."""
     job = {
         "verb": "shell", "scenario": scenario, "policy": policy, "link": link, "seed": seed,
         "json": as_json, "capture": keep is not None, "plugins": plugins, "cwd": str(Path.cwd()),

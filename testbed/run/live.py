@@ -74,7 +74,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _shell(country: Country, job: Mapping[str, Any]) -> int:
-    """Hand the terminal to Mininet's prompt."""
+    """Hand the terminal to the prompt."""
     if job["json"]:
         nodes = [item.name for item in country.spec.plan.nodes]
         print(json.dumps({"run": str(country.directory.path), "nodes": nodes}), flush=True)

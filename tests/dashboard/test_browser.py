@@ -91,6 +91,12 @@ def test_the_censor_is_worked(page: Page, fake: FakeRun) -> None:
     soon(lambda: fake.disabled == {"tls-sni"})
     rule.check()
     soon(lambda: fake.disabled == set())
+    for _ in range(3):  # word of the first tick comes while the next is made
+        rule.uncheck()
+        rule.check()
+    soon(lambda: fake.disabled == set())
+    page.wait_for_timeout(1500)
+    expect(rule).to_be_checked()
     page.fill("#block-name", "example.com")
     page.press("#block-name", "Enter")
     passing = page.locator("[data-unblock='example.com']")
@@ -103,6 +109,14 @@ def test_the_censor_is_worked(page: Page, fake: FakeRun) -> None:
     page.fill("#block-name", "no name")
     page.click("#block")
     expect(page.locator("#notice")).to_contain_text("domain name", timeout=WITHIN_MS)
+    expect(page.locator("#block-name")).to_have_value("no name")  # it can be mended
+
+
+def test_a_refusal_is_seen_where_one_is(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 700})
+    page.fill("#block-name", "no name")
+    page.click("#block")
+    expect(page.locator("#notice")).to_be_in_viewport(ratio=0.99, timeout=WITHIN_MS)
 
 
 def test_the_link_is_worked(page: Page, fake: FakeRun) -> None:
@@ -159,6 +173,9 @@ def test_apps_and_decisions_are_shown_as_they_come(page: Page, fake: FakeRun) ->
     expect(rows).to_have_count(2, timeout=WITHIN_MS)
     expect(rows.nth(0)).to_contain_text("stun")
     expect(rows.nth(1)).to_contain_text("site1.example")
+    fake.attempt("text10", "ok")
+    fake.attempt("text9", "ok")
+    expect(page.locator(".tile h3")).to_contain_text(["photo", "text", "text9", "text10"], timeout=WITHIN_MS)
     page.select_option("#rule-filter", "tls-sni")
     expect(rows).to_have_count(1)
     page.select_option("#rule-filter", "")

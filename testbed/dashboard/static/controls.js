@@ -78,10 +78,10 @@ function censorPart(state, view, act) {
     </select></label>
     ${policy ? html`<p class="soft">${policy.title}</p>` : nothing}
     <ul class="rules" aria-label="Rules">${(policy?.rules || []).map((rule) => html`<li>
-      <label><input type="checkbox" data-rule=${rule.name} .checked=${!off.has(rule.name)} @change=${(event) => act.rule(name, rule.name, event.target)}>
+      <label><input type="checkbox" data-rule=${rule.name} .checked=${view.wishes.get(`${name} ${rule.name}`)?.checked ?? !off.has(rule.name)} @change=${(event) => act.rule(name, rule.name, event.target)}>
       <b>${rule.name}</b></label> <small>${evidenceText(rule.match, " or ")} → ${evidenceText(rule.action)}</small>
       <small class="soft">${markText(rule.evidence?.mark)} · ${rule.evidence?.source}${rule.evidence?.note ? ` · ${rule.evidence.note}` : ""}</small></li>`)}</ul>
-    <form class="row" @submit=${(event) => { event.preventDefault(); act.block(name, new FormData(event.target).get("name"), true); event.target.reset(); }}>
+    <form class="row" @submit=${(event) => act.typed(name, event)}>
       <label class="grow">Block a name <input id="block-name" name="name" required maxlength="253" placeholder="example.com" autocomplete="off" spellcheck="false"></label>
       <button id="block">Block</button></form>
     <ul class="typed" aria-label="Names typed in">${(box?.blocked || []).map((one) => html`<li><code>${one}</code>

@@ -14,7 +14,7 @@ const SPEAK_EVERY_MS = 5000, FLAGSHIP = "imo-goes-dark";
 let state = empty();
 const view = {
   token: takeToken(), connected: false, scenarios: [], policies: [], scenario: null, box: null, rule: "", frozen: null,
-  rate: null, sinceRun_s: 0, lookingAt_s: null,
+  rate: null, sinceRun_s: 0, lookingAt_s: null, wishes: new Map(),
 };
 let fresh = [], scheduled = false, runAt = performance.now(), spoken = "";
 
@@ -55,10 +55,25 @@ const act = {
   policy: async (box, chosen) => {
     if (!await send("api/do/policy", { box, policy: chosen.value })) chosen.value = state.boxes[box].policy;
   },
+  // what was just ticked stands until the box has told of it: word of an earlier tick must not take it back
   rule: async (box, rule, tick) => {
-    if (!await send("api/do/rule", { box, rule, enabled: tick.checked })) tick.checked = !tick.checked;
+    const key = `${box} ${rule}`, wish = { checked: tick.checked };
+    view.wishes.set(key, wish);
+    paint();
+    const done = await send("api/do/rule", { box, rule, enabled: wish.checked });
+    if (!done) tick.checked = !wish.checked;
+    setTimeout(() => {
+      if (view.wishes.get(key) === wish) view.wishes.delete(key);
+      paint();
+    }, done ? 1000 : 0);
   },
   block: (box, name, blocked) => send("api/do/block", { box, name, blocked }),
+  // a name that was refused stays, to be mended
+  typed: async (box, event) => {
+    const form = event.target;
+    event.preventDefault();
+    if (await act.block(box, new FormData(form).get("name"), true)) form.reset();
+  },
   filter: (rule) => { view.rule = rule; paint(); },
   // a run that is over can be looked at as it was at any moment
   lookAt: async (t) => {
@@ -125,7 +140,7 @@ async function learn() {
 
 listen((kind, data) => {
   state = reduce(state, kind, data);
-  if (kind === "snapshot") { view.frozen = null; view.rate = null; view.lookingAt_s = null; }
+  if (kind === "snapshot") { view.frozen = null; view.rate = null; view.lookingAt_s = null; view.wishes.clear(); }
   if (data.run) runAt = performance.now();
   if (kind === "changes" && data.decisions) fresh.push(...data.decisions.slice(-40));
   paint();

@@ -29,7 +29,7 @@ const kpi = (name, value) => {
 };
 
 export function tiles(state) {
-  const apps = Object.values(state.apps).sort((a, b) => a.name.localeCompare(b.name));
+  const apps = Object.values(state.apps).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   if (!apps.length) return html`<p class="soft">No app has tried yet.</p>`;
   return html`<ul class="tiles">${apps.map((app) => html`<li class="tile ${app.verdict}">
     <h3>${app.name} <span class="mark">${MARKS[app.verdict]} ${app.verdict}</span></h3>
