@@ -52,6 +52,12 @@ def _label(value: str) -> str:
     return value
 
 
+def _page(value: str) -> str:
+    if not re.match(r"https?://[^/]", value):
+        raise ValueError(f"{value!r} is no page; write it as `https://site.example/`")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_label)]
 Seeds = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...],
@@ -142,9 +148,9 @@ class ToolTest(Strict):
     """How many connections are tried."""
     soak: Duration = 0.0
     """How long it is used while the policy comes and goes."""
-    timeout: Duration = 10.0
+    timeout: Annotated[Duration, Field(ge=0.1)] = 10.0
     """Of each connection."""
-    control: str | None = None
+    control: Annotated[str, AfterValidator(_page)] | None = None
     """A site that the policies block; without it one is found by trying."""
 
 

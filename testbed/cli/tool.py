@@ -33,6 +33,12 @@ _DEFAULT_POLICIES = ("tm-2022", "tm-2023-08")
 class _Tool(click.Group):
     """`testbed tool RECIPE …` tests; `install` is the one word that can't be a recipe's name."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let options stand before the recipe, too."""
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = ["test", *args]
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -44,6 +50,8 @@ class _Tool(click.Group):
 @click.group("tool", cls=_Tool, short_help="Test circumvention tools against policies.", subcommand_metavar="RECIPE …")
 def command() -> None:
     """Test a circumvention tool: `testbed tool RECIPE --policy P`; get one: `testbed tool install NAME`.
+
+    All options of a test: `testbed tool test --help`.
 
     \b
     testbed tool ssh --policy tm-2022

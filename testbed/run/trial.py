@@ -143,7 +143,7 @@ class Trial:
         controls = self._controls(policy, judged)
         self._alive = controls["passes"] or self._alive
         found = nothing_under(self.asked.labels.get(policy, policy))
-        found |= {"why": self._two_sided(controls, judged), "controls": controls}
+        found |= {"why": self._two_sided(policy, controls, judged), "controls": controls}
         first_event = self._counted_events()
         target = controls["blocked"] or self._target_when_open()
         found |= self._tested(target)
@@ -160,7 +160,7 @@ class Trial:
         urls = self._candidates(["open"])
         return next((url for url in urls if url in self._reachable), urls[0])
 
-    def _two_sided(self, controls: Mapping[str, Any], judged: bool) -> list[str]:
+    def _two_sided(self, policy: str, controls: Mapping[str, Any], judged: bool) -> list[str]:
         if not judged:
             if controls["passes"] and self._reachable:
                 return []
@@ -169,22 +169,21 @@ class Trial:
         if controls["blocked"] is None:
             tried = self.asked.control or "any of the control sites"
             why.append(f"the control client was not blocked from {tried}: name a site that it blocks with --control")
-        if controls["passes"] is None and not self._alive_without_censor():
+        if controls["passes"] is None and not self._alive_without_censor(policy):
             why.append("the net is dead: no control site passes, nor would it without the censor")
         return why
 
-    def _alive_without_censor(self) -> bool:
+    def _alive_without_censor(self, policy: str) -> bool:
         """A shutdown lets nothing pass; that the net itself is alive is seen with the censor off for a moment.
 
         Names are taken as known: a resolver that nobody answered for a while asks no more at once.
         """
-        policy = self.country.stats()[_BOX]["policy"]
         self.country.set_policy(_BOX, "open")
         forget_names()  # the censor may have had an answer forged, which a resolver remembers
         seen = self._measure(
             _CONTROL_HOST, [{"name": "passing", "kind": "all", "urls": list(PASSING_ONES)}], {"address": _SITE}
         )
-        self.country.set_policy(_BOX, str(policy))
+        self.country.set_policy(_BOX, policy)
         forget_names()
         return any(not attempt["failure"] for attempt in seen.get("passing", []))
 

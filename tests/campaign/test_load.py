@@ -44,6 +44,8 @@ WRONG = {
         "m.yaml:3: no option `stategy`; did you mean `strategy`?",
     TOOLS + "seeds: 5-2\n": "m.yaml:5: `seeds`: '5-2' is no range; put the smaller number first, at most 10,000 seeds",
     TOOLS + "seeds: [one]\n": "m.yaml:5: `seeds`: 'one' is no seed; write numbers or a range like `1-5`",
+    TOOLS + "test: {control: foo}\n": "m.yaml:5: `control`: 'foo' is no page; write it as `https://site.example/`",
+    TOOLS + "test: {timeout: 0 s}\n": "m.yaml:5: `timeout`: too small; choose 0.1 or more",
     TOOLS + "seeds: [1, 1-3]\n": "m.yaml:5: a seed stands twice; use `repeat` to run a cell again",
     TOOLS + "repeat: 0\n": "m.yaml:5: `repeat`: too small; choose 1 or more",
     TOOLS + "timeout: 60\n": "m.yaml:5: `timeout`:",

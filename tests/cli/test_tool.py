@@ -114,3 +114,9 @@ def test_a_test_that_breaks_off_spoils_no_other(
     assert f"the test of direct ended with status {left}" in direct["policies"][0]["why"][0]
     assert ssh["policies"][0]["verdict"] == "passes"
     assert set(direct) == set(ssh)
+
+
+def test_options_may_stand_before_the_recipe(plays: list[dict[str, Any]]) -> None:
+    assert call("--policy", "china", "direct", "--json").return_value == 0
+    assert plays[0]["policies"] == ["china"]
+    assert "testbed tool test --help" in call("--help").output

@@ -53,3 +53,12 @@ def test_a_censor_that_races_is_asked_again_afresh(reset_in: Sequence[int], aske
     assert trial.asked_for == asked_for
     assert policies == ["geneva-5"] * 2 * asked_for, "it follows one connection only, and must have seen none"
     assert found["blocked"] == (WORD if reset_in else None)
+
+
+def test_after_a_look_without_the_censor_ones_own_policy_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box knows a policy's name only, by which a file is not found again."""
+    monkeypatch.setattr("testbed.run.trial.forget_names", lambda: None)
+    trial, policies = _trial()
+    none = {"passes": None, "blocked": WORD, "how": "reset"}
+    assert trial._two_sided("/home/me/own.yaml", none, judged=True) == []
+    assert policies == ["open", "/home/me/own.yaml"]
