@@ -143,7 +143,7 @@ def _programs(scenario: str | None, recipe: str | None) -> frozenset[str]:
         found |= {str(app.params["argv"][0]) for app in loaded.apps if app.app == "command"}
         recipes |= {entry.recipe for entry in loaded.tools} if recipe is None else set()
     for tool in map(load_recipe, recipes):
-        found |= {*tool.needs.programs, *_scripts(tool)}
+        found |= {*tool.needs.programs, *tool.needs.files, *_scripts(tool)}
     return frozenset(found)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.tools.recipe import Recipe
-from testbed.tools.runner import own_folder, search_path
+from testbed.tools.runner import lacking, own_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +24,8 @@ class Step:
     builds: bool = False
 
 
-def plan(recipes: Sequence[Recipe], *, have: Mapping[str, bool]) -> tuple[list[Step], dict[str, str]]:
-    """Return the commands that get what is not there, and what has to be got by hand: program → words."""
-    wanted = {
-        program: remedy
-        for recipe in recipes
-        for program, remedy in sorted(recipe.needs.programs.items())
-        if not have.get(program, False)
-    }
+def plan(wanted: Mapping[str, str]) -> tuple[list[Step], dict[str, str]]:
+    """Return the commands that get programs and files by their remedies, and what has to be got by hand, in words."""
     apt = {program: remedy[5:] for program, remedy in wanted.items() if remedy.startswith("apt: ")}
     pip = {program: remedy[5:] for program, remedy in wanted.items() if remedy.startswith("pip: ")}
     steps: list[Step] = []
@@ -71,9 +64,7 @@ def _build(remedy: str) -> tuple[str, ...]:
 
 def install(recipes: Sequence[Recipe], *, dry_run: bool = False) -> int:
     """Get everything; one that fails doesn't keep the others. Return 0, or 3 if something is still missing."""
-    programs = {program for recipe in recipes for program in recipe.needs.programs}
-    have = {program: shutil.which(program, path=search_path()) is not None for program in programs}
-    steps, by_hand = plan(recipes, have=have)
+    steps, by_hand = plan({name: remedy for recipe in recipes for name, remedy in lacking(recipe).items()})
     failed: list[str] = []
     for step in steps:
         print(" ".join(step.argv), flush=True)

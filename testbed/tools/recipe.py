@@ -64,6 +64,18 @@ def _remedy(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r} is no file of the machine; write its whole path, from `/` on")
+    return value
+
+
+def _packaged(value: str) -> str:
+    if value.partition(": ")[0] in ("go", "pip", "cargo"):
+        raise ValueError("only a package of the system brings a file; write `apt: name`, or say it in words")
+    return _remedy(value)
+
+
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -99,6 +111,8 @@ class Needs(Strict):
     programs: Mapping[str, Annotated[str, AfterValidator(_remedy)]] = {}
     """Program → how to get it: `apt: openssh-server`, `go: example.org/tool@v1.2.3`, `pip: name==1.2`,
     `cargo: name@1.2.3`, or words."""
+    files: Mapping[Annotated[str, AfterValidator(_place)], Annotated[str, AfterValidator(_packaged)]] = {}
+    """File that a program reads → how to get it: a plugin in a package of its own, `apt: libcharon-extra-plugins`."""
     features: tuple[str, ...] = ()
     """Names of `testbed doctor`: `TUN`, `WireGuard`."""
 

@@ -73,12 +73,18 @@ def search_path() -> str:
     return os.pathsep.join([str(own_folder()), beside, os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
+def lacking(recipe: Recipe) -> dict[str, str]:
+    """Return the programs and files that a recipe needs and that are not there, with the way to get each."""
+    needs, path = recipe.needs, search_path()
+    programs = {name: remedy for name, remedy in needs.programs.items() if shutil.which(name, path=path) is None}
+    return programs | {name: remedy for name, remedy in needs.files.items() if not Path(name).exists()}
+
+
 def missing(recipe: Recipe) -> list[str]:
     """Return what this machine lacks for a recipe, each with the way to get it; empty if it can be run."""
     found = [
-        f"the program `{program}` is not installed ({remedy})"
-        for program, remedy in recipe.needs.programs.items()
-        if shutil.which(program, path=search_path()) is None
+        f"the {'file' if name in recipe.needs.files else 'program'} `{name}` is not installed ({remedy})"
+        for name, remedy in lacking(recipe).items()
     ]
     wanted = [probe for probe in probes.PROBES if probe.name in recipe.needs.features]
     return found + [
