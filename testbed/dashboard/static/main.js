@@ -26,7 +26,14 @@ function notice(text) {
   element("notice").hidden = !text;
 }
 
-async function send(path, body) {
+// One after another: what is asked last must be done last.
+let line = Promise.resolve();
+function send(path, body) {
+  line = line.then(() => sendNow(path, body));
+  return line;
+}
+
+async function sendNow(path, body) {
   try {
     await post(path, body, view.token);
     notice("");
