@@ -24,6 +24,9 @@ _HELP = """\
   NODE COMMAND …   run it in a node; other nodes' names become their addresses:  client1 ping -c1 web
   nodes            every node, what it is, its addresses
   net              which interface is joined to which
+  pingall          ping every host from every other one, once
+  sh COMMAND …     run it beside the nodes
+  source FILE      do what a file's lines say
   py EXPRESSION    Python, with `net` (Mininet's) and the nodes by name
   exit             leave, and end the country (also quit, Ctrl-D)
 
@@ -106,6 +109,36 @@ class Prompt(cmd.Cmd):
         for cable in self._plan.cables:
             self._say(f"{cable.node_a} {cable.interface_a} - {cable.node_b} {cable.interface_b}")
 
+    def do_pingall(self, arg: str) -> None:
+        """Ping every host from every other one, those of one host side by side."""
+        hosts = {name: self._addresses[name] for name, node in self._nodes.items() if node.kind == "host"}
+        reached = 0
+        for source in hosts:
+            pings = {
+                name: self._start(source, ["sh", "-c", f"ping -c1 -W2 {address} >/dev/null 2>&1"])
+                for name, address in hosts.items()
+                if name != source
+            }
+            answers = [name if process.wait() == 0 else "X" for name, process in pings.items()]
+            reached += sum(name != "X" for name in answers)
+            self._say(f"{source} -> {' '.join(answers)}")
+        asked = len(hosts) * (len(hosts) - 1)
+        self._say(f"{asked - reached} of {asked} lost")
+
+    def do_sh(self, arg: str) -> None:
+        """Run a command beside the nodes."""
+        self.stdout.flush()
+        self._wait(subprocess.Popen(["sh", "-c", arg]))
+
+    def do_source(self, arg: str) -> bool:
+        """Do what a file's lines say."""
+        try:
+            lines = Path(arg.strip()).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            self._say(f"can't read {arg.strip() or 'a file without a name'}: {error}")
+            return False
+        return any(self.onecmd(line) for line in lines)
+
     def do_py(self, arg: str) -> None:
         """Evaluate a Python expression."""
         try:
@@ -124,7 +157,7 @@ class Prompt(cmd.Cmd):
 
     def completenames(self, text: str, *ignored: Any) -> list[str]:
         """Complete the first word: a command or a node."""
-        known = ("exit", "help", "net", "nodes", "py", "quit", *self._nodes)
+        known = ("exit", "help", "net", "nodes", "pingall", "py", "quit", "sh", "source", *self._nodes)
         return sorted(name for name in known if name.startswith(text))
 
     def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:

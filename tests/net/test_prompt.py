@@ -62,6 +62,30 @@ def test_what_is_wrong_is_told_and_nothing_ends() -> None:
     assert Typed().type("py net", "py client1 + 1") == "Mininet's\n2\n"
 
 
+def test_pingall_asks_every_host_for_every_other() -> None:
+    typed = Typed()
+    shown = typed.type("pingall")
+    hosts = {node for node, _ in typed.asked}
+    assert {"client1", "client2", "web"} <= hosts and "gateway" not in hosts
+    assert len(typed.asked) == len(hosts) * (len(hosts) - 1)
+    assert ("client1", ["sh", "-c", "ping -c1 -W2 198.18.0.80 >/dev/null 2>&1"]) in typed.asked
+    assert shown.endswith(f"0 of {len(typed.asked)} lost\n")
+
+
+def test_a_file_is_typed_line_by_line_until_it_leaves(tmp_path: Path) -> None:
+    wishes, typed = tmp_path / "wishes.txt", Typed()
+    wishes.write_text("client1 true\n# a remark\nexit\nclient2 true\n")
+    assert typed.prompt.onecmd(f"source {wishes}")
+    assert [node for node, _ in typed.asked] == ["client1"]
+    assert "can't read no-such.txt" in typed.type("source no-such.txt")
+
+
+def test_a_command_runs_beside_the_nodes(capfd: pytest.CaptureFixture[str]) -> None:
+    typed = Typed()
+    typed.type("sh echo beside")
+    assert (capfd.readouterr().out, typed.asked) == ("beside\n", [])
+
+
 def test_tab_completes_commands_nodes_programs_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wishes.txt").touch()
