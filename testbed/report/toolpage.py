@@ -19,7 +19,7 @@ hide: [navigation, toc]
 
 Made from results by `scripts/tools-page`, never by hand. Each cell is a two-sided test (`testbed tool RECIPE --policy
 P`): the control without the tool was blocked, a control site passed, and the net was faithful. The tests hold a part of
-the table on every change.
+the table on every change, `make table` all that a machine has the tools for.
 
 | mark | what it says |
 |---|---|
@@ -28,7 +28,6 @@ the table on every change.
 | ✗ `rule` | blocked, and by which rule; with its chance, if it acts on a share of the connections only |
 | ✗ `everything` | no net: a shutdown lets nothing cross, whatever the tool |
 | – | nothing is proven: the policy does nothing to a client that asks as this tool does ([why](#where-a-dash-stands)) |
-| | not tried yet |
 """
 _GROUPS = (
     ("Turkmenistan, by date", "tm-", "policies/turkmenistan.md"),
