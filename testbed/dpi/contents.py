@@ -15,6 +15,10 @@ from testbed.dpi.match import Bounds, FirstPackets, HttpMatch, Match, QuicMatch,
 from testbed.dpi.names import NameIndex
 from testbed.dpi.sight import Sight
 from testbed.wire import dns, http, ip, ja
+from testbed.wire.quic_packet import Kind
+
+_KINDS = {Kind.ZERO_RTT: "0rtt", Kind.VERSION_NEGOTIATION: "version-negotiation"}
+"""Kinds of QUIC packets that policies write otherwise."""
 
 
 def moments(match: Match) -> list[Passing]:
@@ -183,7 +187,10 @@ def _quic(wanted: QuicMatch) -> Passing:
         header = sight.quic_packet
         if header is None or (wanted.versions and header.version not in wanted.versions):
             return None
-        if wanted.kinds and header.kind.value not in wanted.kinds:
+        if header.kind is Kind.UNKNOWN:  # nobody knows which packet it is: the version must be asked for
+            if not wanted.versions:
+                return None
+        elif wanted.kinds and _KINDS.get(header.kind, header.kind.value) not in wanted.kinds:
             return None
         if wanted.empty_dcid is not None and wanted.empty_dcid is bool(header.dcid):
             return None

@@ -137,7 +137,7 @@ class QuicMatch(Strict):
     """Of a QUIC long header (RFC 9000 §17.2), without decrypting anything."""
 
     versions: tuple[int, ...] = ()
-    """As numbers: 1, 0x6b3343cf. Empty: any."""
+    """As numbers: 1, 0x6b3343cf. Empty: any that is known (1, 2, drafts 29 to 32); of others the kind isn't asked."""
     kinds: tuple[Literal["initial", "0rtt", "handshake", "retry", "version-negotiation"], ...] = ("initial",)
     """Any of these packet types; empty: any."""
     empty_dcid: bool | None = None

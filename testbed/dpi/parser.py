@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from testbed.documents import Strict
 from testbed.units import Size
+from testbed.wire.quic_packet import KEYED
 
 
 class Parser(Strict):
@@ -96,3 +97,12 @@ class Parser(Strict):
     """A segment with a TCP-MD5 option (RFC 2385) on a flow opened without is not believed."""
     unparsed: Literal["pass", "drop"] = "pass"
     """What becomes of a packet that can't be read; dropping is for in-path censors."""
+
+    @field_validator("quic_versions")
+    @classmethod
+    def _have_keys(cls, versions: tuple[int, ...]) -> tuple[int, ...]:
+        for version in versions:
+            if version not in KEYED:
+                known = ", ".join(map(hex, sorted(KEYED)))
+                raise ValueError(f"nobody here knows the keys of QUIC version {version:#x}; known: {known}")
+        return versions

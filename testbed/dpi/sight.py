@@ -79,7 +79,7 @@ class Sight:
     quic_sni: str | None
     """The server name of that ClientHello."""
     quic_packet: Packet | None
-    """The first packet of a datagram with a QUIC long header, not decrypted."""
+    """The first packet of a datagram with a QUIC long header, not decrypted; of an unknown version too."""
 
     def __getattr__(self, name: str) -> Any:
         """Read one of the contents and keep it; `functools.cached_property` takes a lock and twice the time."""
@@ -226,7 +226,7 @@ def _quic_sni(sight: Sight) -> str | None:
 
 
 def _quic_packet(sight: Sight) -> Packet | None:
-    if sight.proto != ip.UDP or not quic.is_long_header(sight.payload):
+    if sight.proto != ip.UDP or not (quic.is_long_header(sight.payload) or sight.payload[:1] >= b"\xc0"):
         return None
     try:
         return next(iter(packets(sight.payload)), None)

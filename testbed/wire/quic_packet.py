@@ -33,6 +33,8 @@ class Kind(Enum):
 _V1_KINDS = (Kind.INITIAL, Kind.ZERO_RTT, Kind.HANDSHAKE, Kind.RETRY)
 _V2_KINDS = (Kind.RETRY, Kind.INITIAL, Kind.ZERO_RTT, Kind.HANDSHAKE)
 _KINDS = {VERSION_1: _V1_KINDS, VERSION_2: _V2_KINDS} | dict.fromkeys(DRAFTS, _V1_KINDS)
+KEYED = frozenset(_KINDS)
+"""The versions whose Initials can be decrypted."""
 _BYTES = {version.to_bytes(4, "big"): kinds.index(Kind.INITIAL) << 4 for version, kinds in _KINDS.items()}
 """Known versions as they stand on the wire → the type bits of their Initials."""
 _LONG = frozenset({*_BYTES, bytes(4)})

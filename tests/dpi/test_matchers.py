@@ -12,7 +12,7 @@ from testbed.dpi.decision import Verdict
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy, load_policy
 from testbed.errors import InputError
-from tests.dpi.one_rule import EVIDENCE, one_rule, ping, udp
+from tests.dpi.one_rule import ANY_TLS, EVIDENCE, one_rule, ping, udp
 from tests.dpi.playbook import (
     CLIENT,
     SERVER,
@@ -159,6 +159,32 @@ def test_quic_by_header_and_by_decrypted_name() -> None:
     long = {"quic": True, "payload": [{"shortest": 1002}]}
     assert hits(playbook(one_rule(long, DROP)) >> udp(header, 443))
     assert not hits(playbook(one_rule(long, DROP)) >> udp(header[:1001], 443))
+
+
+@pytest.mark.parametrize(
+    ("quic", "header", "hit"),
+    [
+        ({"kinds": ["0rtt"]}, "d000000001", True),
+        ({"kinds": ["0rtt"]}, "c000000001", False),
+        ({"kinds": ["handshake"]}, "e000000001", True),
+        ({"kinds": ["retry"]}, "f000000001", True),
+        ({"kinds": ["version-negotiation"]}, "8000000000", True),
+        ({"kinds": []}, "e000000001", True),
+        ({"kinds": []}, "c0ff00001b", False),
+        ({"versions": [0xFF00001B]}, "c0ff00001b", True),
+        ({"versions": [0xFF00001B]}, "c0ff00001c", False),
+        ({"versions": [0x5A6A7A8A], "kinds": ["handshake"]}, "c05a6a7a8a", True),
+        ({"versions": [0xFF00001B]}, "40ff00001b", False),
+    ],
+)
+def test_quic_by_kind_and_version(quic: dict[str, Any], header: str, hit: bool) -> None:
+    datagram = bytes.fromhex(header) + b"\x08" + bytes(8) + b"\0" + b"\0\x40\x20" + bytes(32)
+    assert hits(playbook(one_rule({"quic": quic}, DROP)) >> udp(datagram, 443)) is hit
+
+
+def test_versions_without_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match="nobody here knows the keys of QUIC version 0xff00001b"):
+        one_rule(ANY_TLS, DROP, policy={"parser": {"quic_versions": [1, 0xFF00001B]}})
 
 
 def test_ports_of_the_packet_itself() -> None:
