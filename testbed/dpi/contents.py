@@ -6,12 +6,13 @@ One small function a matcher, made once from its specification, asked of a `Sigh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import quote
 
 from testbed.dpi.encrypted import entropy, exemption, mean_popcount
 from testbed.dpi.evidence import NOTHING, Evidence, Passing, Surroundings
 from testbed.dpi.fingerprints import recognise
-from testbed.dpi.match import Bounds, FirstPackets, HttpMatch, Match, QuicMatch, Signature, TlsMatch
+from testbed.dpi.match import Bounds, FirstPackets, HttpMatch, Match, QuicMatch, Signature, TlsMatch, regex_bytes
 from testbed.dpi.names import NameIndex
 from testbed.dpi.sight import Sight
 from testbed.wire import dns, http, ip, ja
@@ -136,20 +137,38 @@ def _question(match: Match, given: Surroundings) -> Passing:
     return lambda sight: test(query) if (query := sight.query) is not None else None
 
 
+def _needles(texts: Sequence[str], *, quoted: bool = False) -> tuple[tuple[bytes, str], ...]:
+    """Return the bytes that texts are looked for by, in lower case as far as ASCII goes, each with its text.
+
+    What is not ASCII is looked for in UTF-8, in lower case and as written; `quoted`: as in URLs, too.
+    """
+    found: dict[bytes, str] = {}
+    for text in texts:
+        for form in (text.lower(), text):
+            found.setdefault(form.encode().lower(), text.lower())
+            if quoted and not form.isascii():
+                found.setdefault(quote(form, safe="/?#[]@!$&'()*+,;=%").encode().lower(), text.lower())
+    return tuple(found.items())
+
+
+def _first_in(needles: tuple[tuple[bytes, str], ...], where: bytes) -> tuple[bytes, str] | None:
+    return next((needle for needle in needles if needle[0] in where), None)
+
+
 def _http(wanted: HttpMatch) -> Passing:
     methods = {method.upper() for method in wanted.methods}
-    url, keyword = (tuple(text.lower() for text in texts) for texts in (wanted.url, wanted.keyword))
+    url, keyword = _needles(wanted.url, quoted=True), _needles(wanted.keyword)
 
     def one(request: http.Request, sight: Sight) -> Evidence | None:
         if methods and request.method not in methods:
             return None
         found: Evidence = {"method": request.method, "target": request.target[:200]}
-        for texts, where, name in ((url, request.target, "url"), (keyword, sight.data.decode("latin-1"), "keyword")):
-            if texts:
-                hit = next((text for text in texts if text in where.lower()), None)
+        for needles, where, name in ((url, request.target.encode("latin-1"), "url"), (keyword, sight.data, "keyword")):
+            if needles:
+                hit = _first_in(needles, where.lower())
                 if hit is None:
                     return None
-                found[name] = hit
+                found[name] = hit[1]
         return found
 
     return lambda sight: next((found for each in sight.requests if (found := one(each, sight)) is not None), None)
@@ -202,8 +221,8 @@ def _quic(wanted: QuicMatch) -> Passing:
 def _payload(signatures: tuple[Signature, ...]) -> Passing:
     compiled = tuple(
         (
-            spec, bytes.fromhex(spec.prefix), tuple(text.lower().encode() for text in spec.contains),
-            re.compile(spec.regex.encode("latin-1", "replace"), re.DOTALL) if spec.regex is not None else None,
+            spec, bytes.fromhex(spec.prefix), _needles(spec.contains),
+            re.compile(regex_bytes(spec.regex), re.DOTALL) if spec.regex is not None else None,
         )
         for spec in signatures
     )  # fmt: skip
@@ -220,10 +239,10 @@ def _payload(signatures: tuple[Signature, ...]) -> Passing:
                 continue
             if texts:
                 lower = data.lower()
-                hit = next((text for text in texts if text in lower), None)
+                hit = _first_in(texts, lower)
                 if hit is None:
                     continue
-                return {"payload": {"length": size, "contains": hit.decode("latin-1"), "at": lower.index(hit)}}
+                return {"payload": {"length": size, "contains": hit[1], "at": lower.index(hit[0])}}
             if regex is not None:
                 found = regex.search(data)
                 if found is None:

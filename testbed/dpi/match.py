@@ -46,9 +46,17 @@ def _hex(value: object) -> str:
         raise ValueError(f"{value!r} is not hexadecimal bytes; write them like `09 02`") from None
 
 
+def regex_bytes(text: str) -> bytes:
+    """Return a regular expression over bytes: a letter up to U+00FF is a byte, unless others need UTF-8."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
+
+
 def _regex(value: str) -> str:
     try:
-        re.compile(value.encode("latin-1", "replace"))
+        re.compile(regex_bytes(value))
     except re.error as error:
         raise ValueError(f"{value!r} is not a regular expression ({error}); escape what is meant as itself") from None
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
@@ -103,6 +104,20 @@ def test_signatures() -> None:
     assert not hits(playbook(anywhere) >> udp(b"\xde\xad.."))
     book = playbook(anywhere) >> udp(b"before x123y after")
     assert evidence(book)["payload"] == {"length": 18, "matched": b"x123y".hex(), "at": 7}
+
+
+@pytest.mark.parametrize("word", ["法轮", "Привет", "привет"])
+def test_words_of_any_script(word: str) -> None:
+    """They were compared letter by letter with the bytes of the packet, and never found."""
+    post = f"POST /{word} HTTP/1.1\r\nHost: x\r\n\r\nq={word}".encode()
+    get = f"GET /{quote(word)}?a=b HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    for match, content in (
+        ({"http": {"keyword": [word]}}, post), ({"http": {"url": [f"/{word}"]}}, post),
+        ({"http": {"url": [word]}}, get), ({"payload": [{"contains": [word]}]}, post),
+        ({"payload": [{"regex": f"x?{word}"}]}, post),
+    ):  # fmt: skip
+        assert hits(connected(one_rule(match, DROP), 80) >> data(content, 80)), match
+        assert not hits(connected(one_rule(match, DROP), 80) >> data(b"POST /x HTTP/1.1\r\nHost: x\r\n\r\n", 80))
 
 
 def test_entropy_and_fully_encrypted() -> None:
