@@ -73,7 +73,7 @@ def test_the_actions_shell_is_sound(step: dict[str, Any]) -> None:
     assert "${{" not in step["run"]
 
 
-@pytest.mark.parametrize("script", ["judge-for-ci", "setup"])
+@pytest.mark.parametrize("script", ["judge-for-ci", "setup", "table"])
 def test_the_scripts_are_sound(script: str) -> None:
     shellcheck((ROOT / "scripts" / script).read_text(), "--exclude=SC2086")  # setup's lists are split on purpose
     assert (ROOT / "scripts" / script).stat().st_mode & 0o111
