@@ -1,9 +1,10 @@
 """The national link through a real kernel with real programs: what was asked, what came, and the bound.
 
 At 0.5 Mbit/s and 205 ms, all in one sandbox, the link changed while it runs: TCP goodput over 20 s (curl), idle RTT
-(ping), loss (ping both ways), and two downloads that share the link by tail drop and fairly. Then the highest rate that
-user space carries faithfully, which is where `backend: auto` hands over to the kernel, and the kernel at twice that.
-Where the kernel has netem, it carries the national link, too, and is held to the same bounds (it has no fair queue).
+(ping, less what the same path takes without a link), loss (ping both ways), and two downloads that share the link by
+tail drop and fairly. Then the highest rate that user space carries faithfully, which is where `backend: auto` hands
+over to the kernel, and the kernel at twice that. Where the kernel has netem, it carries the national link, too, and is
+held to the same bounds (it has no fair queue).
 
 `.venv/bin/python bench/link.py [--quick] [--kernel]`; exit 1 if a bound is broken. `--kernel`: the kernel's part alone.
 """
@@ -104,11 +105,11 @@ class Bench:
         return late[len(late) // 2], late[int(len(late) * 0.99)], late[-1], own
 
 
-def undisturbed(bench: Bench, quick: bool) -> None:
-    """Print the round trip and the goodput of the national link against their bounds."""
+def undisturbed(bench: Bench, quick: bool, own_ms: float) -> None:
+    """Print the round trip, less the path's own, and the goodput of the national link against their bounds."""
     _, mean = bench.ping(20 if quick else 50, 0.25)
     ideal = 205 + 2 * 84 * 8 / 5e5 * 1e3
-    bench.say("idle RTT, mean of pings of 84 bytes", mean, ideal, ideal + 1, "ms")
+    bench.say("idle RTT, mean of pings of 84 bytes", mean - own_ms, ideal - 0.5, ideal + 1, "ms")
     (goodput,) = bench.download(8 if not quick else 4, 20)
     ideal = 500 * _PAYLOAD_SHARE
     bench.say("TCP goodput over 20 s, one curl", goodput / 1e3, ideal * 0.99, ideal * 1.01, "kbit/s")
@@ -150,8 +151,8 @@ def highest(bench: Bench, seconds: float) -> float:
     return best
 
 
-def in_country(folder: Path, chosen: LinkSpec) -> Country:
-    """Return a country, not yet up, with an open policy and a link."""
+def in_country(folder: Path, chosen: LinkSpec | None) -> Country:
+    """Return a country, not yet up, with an open policy and a link, or none."""
     folder.mkdir()
     directory = RunDirectory.prepared(folder)
     job: dict[str, Any] = {"policy": "open", "capture": False}
@@ -159,11 +160,19 @@ def in_country(folder: Path, chosen: LinkSpec) -> Country:
     return Country(spec, directory, RunClock.start())
 
 
-def by_user_space(folder: Path, quick: bool) -> int:
+def own_round_trip(folder: Path, quick: bool) -> float:
+    """Return the round trip in ms of the same path without a link: hosts, switches and box, on this machine."""
+    with in_country(folder / "bare", None) as country:
+        _, mean = Bench(country).ping(20 if quick else 50, 0.25)
+    print(f"the path's own round trip, without a link: {mean:.3f} ms", flush=True)
+    return mean
+
+
+def by_user_space(folder: Path, quick: bool, own_ms: float) -> int:
     """Measure what our own process carries; return how many bounds are broken."""
     with in_country(folder / "user", link(**_NATIONAL)) as country:
         bench = Bench(country)
-        undisturbed(bench, quick)
+        undisturbed(bench, quick, own_ms)
         late = bench.lateness(0.0)
         bench.say("lateness p99", late[1], 0, 5, "ms")
         bench.say("lateness worst", late[2], 0, 50, "ms")
@@ -173,7 +182,7 @@ def by_user_space(folder: Path, quick: bool) -> int:
     return bench.broken
 
 
-def by_the_kernel(folder: Path, quick: bool) -> int:
+def by_the_kernel(folder: Path, quick: bool, own_ms: float) -> int:
     """Measure what the kernel carries, which is judged from captures; return how many bounds are broken."""
     broken = 0
     (netem,) = examine([probe for probe in PROBES if probe.name == "netem"])
@@ -181,7 +190,7 @@ def by_the_kernel(folder: Path, quick: bool) -> int:
         print("\nthe national link by the kernel")
         with in_country(folder / "national", link(**_NATIONAL, backend="kernel")) as country:
             bench = Bench(country)
-            undisturbed(bench, quick)
+            undisturbed(bench, quick, own_ms)
             judged(bench)
         with in_country(folder / "changed", link(**_NATIONAL, backend="kernel")) as country:
             bench = Bench(country, bench.broken)
@@ -211,8 +220,9 @@ def judged(bench: Bench) -> None:
 
 def inside(folder: Path, quick: bool, kernel_alone: bool) -> int:
     """Measure, as the first program of a sandbox."""
-    broken = 0 if kernel_alone else by_user_space(folder, quick)
-    return 1 if broken + by_the_kernel(folder, quick) else 0
+    own_ms = own_round_trip(folder, quick)
+    broken = 0 if kernel_alone else by_user_space(folder, quick, own_ms)
+    return 1 if broken + by_the_kernel(folder, quick, own_ms) else 0
 
 
 def main() -> int:
