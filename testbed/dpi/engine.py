@@ -52,7 +52,7 @@ class Engine:
         self._volumes = Volumes(self._chance)
         self._fragments: Fragments | None = None
         self._packets = self._unparsed = 0
-        self._generation = 0
+        self._generation = self._began = 0
         self._acts = Acts(self._chance)
         self._take(policy)
 
@@ -85,10 +85,15 @@ class Engine:
         }  # fmt: skip
 
     def replace_policy(self, policy: Policy, now: float) -> Note:
-        """Take another policy from the next packet on; flows stay known, what rules that are gone began ends."""
+        """Take another policy from the next packet on; flows stay known, what rules that are gone began ends.
+
+        Of a policy by another name no rule is the same, whatever it is called.
+        """
         before = self.policy.policy
         self._take(policy)
-        self._acts.blocks.forget(self._compiled.names)
+        if policy.policy != before:
+            self._began = self._generation
+        self._acts.blocks.forget(self._compiled.names if policy.policy == before else ())
         return Note("policy", "", f"{before} gives way to {policy.policy}", {"rules": list(policy.rule_names)})
 
     def next_timer(self) -> float | None:
@@ -242,10 +247,10 @@ class Engine:
 
     def _candidates(self, flow: Flow) -> None:
         """Find the rules that stand for a flow, under the policy of now."""
-        flow.generation = self._generation
+        known_since, flow.generation = flow.generation, self._generation
         flow.settled = None
         flow.candidates = self._standing.of(flow) if self._looks_at_host(flow) else NOBODY
-        if flow.fate is not None and flow.fate.rule not in self._compiled.names:
+        if flow.fate is not None and (known_since < self._began or flow.fate.rule not in self._compiled.names):
             flow.fate = None
 
     def _looks_at_host(self, flow: Flow) -> bool:

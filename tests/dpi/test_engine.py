@@ -10,7 +10,7 @@ from scapy.layers.inet6 import IPv6
 
 from testbed.dpi.decision import Offload, Side, Verdict
 from testbed.dpi.engine import Engine
-from testbed.dpi.policy import load_policy
+from testbed.dpi.policy import Policy, load_policy
 from tests.dpi.one_rule import ANY_TLS, udp
 from tests.dpi.one_rule import one_rule as engine
 from tests.dpi.playbook import (
@@ -148,6 +148,27 @@ def test_replaced_policy_acts_from_the_next_packet() -> None:
     book = connected(playbook(censor)) >> client_hello("twitter.com") << reset(INSIDE)
     censor.replace_policy(load_policy("open"), book.now)
     book >> client_hello("twitter.com") << silence()
+
+
+@pytest.mark.parametrize(("name", "ends"), [("own", False), ("another", True)])
+def test_another_policy_s_rule_is_another_whatever_its_name(name: str, ends: bool) -> None:
+    """China's `http-host` silenced a host for 90 s, and Henan's, of the same name, went on with it."""
+
+    def censor_policy(name: str, blocked: str) -> Policy:
+        rule = {
+            "name": "tls-sni", "match": {"sni": {"patterns": [blocked]}}, "action": {"drop": "flow"},
+            "residual": {"lasts": "90 s", "key": "3-tuple", "reaction": "drop"},
+            "evidence": {"mark": "G", "source": "test"},
+        }  # fmt: skip
+        return Policy.model_validate({"policy": name, "title": "t", "placement": "in-path", "rules": [rule]})
+
+    censor = Engine(censor_policy("own", "=a.com"), seed=1)
+    book = connected(playbook(censor)) >> client_hello("a.com")
+    assert book.last.verdict is Verdict.DROP
+    censor.replace_policy(censor_policy(name, "=b.com"), book.now)
+    book >> data(b"more of the flow")
+    assert (book.last.verdict is Verdict.PASS) is ends
+    assert bool(censor.remembers()["blocks"]) is not ends
 
 
 def test_injected_packets_are_what_scapy_would_build() -> None:
