@@ -56,6 +56,11 @@ def sees_one_at_a_time(policy: Policy) -> bool:
     return policy.tracking.entries == "one"
 
 
+def bears_a_grudge(policy: Policy) -> bool:
+    """Say whether what one host said may turn a censor against others: it silences the server that was spoken to."""
+    return any(rule.residual is not None and rule.residual.key in ("server", "sources") for rule in policy.rules)
+
+
 def _whole(match: Match) -> Iterator[Match]:
     """Yield a match and those it is made of, but not what it leaves out."""
     yield match

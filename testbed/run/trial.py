@@ -6,12 +6,11 @@ blocked where it should be, a control site passed (the net is alive), and the li
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,8 @@ class Trial:
             seen = self._measure(_CONTROL_HOST, [passing], {"address": self._pinned()})
             first = [url for url in blocked["urls"] if url in self._reachable][:1]
             for _ in range(RACES):
-                with self._fresh(policy):
-                    seen |= self._measure(_CONTROL_HOST, [{**blocked, "urls": first}], {"address": self._pinned()})
+                self._fresh(policy)
+                seen |= self._measure(_CONTROL_HOST, [{**blocked, "urls": first}], {"address": self._pinned()})
                 if any(attempt["failure"] for attempt in seen.get("blocked", [])):
                     break
         else:
@@ -122,12 +121,10 @@ class Trial:
     def _policies(self) -> list[str]:
         return ["open", *self.asked.policies]
 
-    @contextlib.contextmanager
-    def _fresh(self, policy: str) -> Iterator[None]:
-        """Ask a censor that has seen nobody yet, and leave one behind: it follows one connection, perhaps for ever."""
-        self.country.set_policy(_BOX, policy)
-        yield
-        self.country.set_policy(_BOX, policy)
+    def _fresh(self, policy: str) -> None:
+        """Have a censor that has seen nobody yet: some follow one connection, some silence a server for ever."""
+        for each in ("open", policy):
+            self.country.set_policy(_BOX, each)
 
     def _load_job(self, site: str) -> dict[str, Any]:
         link = self.country.spec.link
@@ -144,6 +141,8 @@ class Trial:
         self._alive = controls["passes"] or self._alive
         found = nothing_under(self.asked.labels.get(policy, policy))
         found |= {"why": self._two_sided(policy, controls, judged), "controls": controls}
+        if judged:  # what the control said is not the tool's fault
+            self._fresh(policy)
         first_event = self._counted_events()
         target = controls["blocked"] or self._target_when_open()
         found |= self._tested(target)

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 from testbed.dpi.policy import load_policy
 from testbed.errors import UnfaithfulError
-from testbed.run.controls import BLOCKED_ONES, OTHER_PORT, PASSING_ONES, RACES, candidates, sees_one_at_a_time, sites_of
+from testbed.run.controls import (
+    BLOCKED_ONES,
+    OTHER_PORT,
+    PASSING_ONES,
+    RACES,
+    bears_a_grudge,
+    candidates,
+    sees_one_at_a_time,
+    sites_of,
+)
 from testbed.session.seen import Page
 from testbed.tools import judge
 
@@ -43,6 +52,7 @@ class Controls:
         self._reachable: dict[str, bool] = {}
         self._found: dict[tuple[str, str | None], tuple[Controlled, float]] = {}
         self._see_one: set[str] = set()
+        self._to_renew: set[str] = set()
 
     def show(self, policy: str, control: str | None) -> Controlled:
         """Take a policy and show that it acts, and that the net is alive; `UnfaithfulError` if it can't be shown.
@@ -53,8 +63,11 @@ class Controls:
         key = (policy, control)
         if key in self._found:
             return self._again(*self._found[key])
-        if sees_one_at_a_time(load_policy(policy)):
+        loaded = load_policy(policy)
+        if sees_one_at_a_time(loaded):
             self._see_one.add(policy)
+        if policy in self._see_one or bears_a_grudge(loaded):
+            self._to_renew.add(policy)
         tried = [control] if control else self._sites(policy)
         self._try_without_censor(tried, policy)
         seen, slowest_s = self._seen(policy, PASSING_ONES, tried if policy != "open" else [], _SEARCH_S)
@@ -100,20 +113,26 @@ class Controls:
             [{"url": p.url, "failure": p.failure, "operation": p.operation} for p in pages if p.url in side]
             for side in (passing, blocked)
         ]
+        if policy in self._to_renew:  # what the control said is not the others' fault
+            self._renew(policy)
         found = judge.controls(sides[0], sides[1], reachable)
         seen = Controlled(policy, found["passes"], found["blocked"], found["how"])
         return seen, max((page.total_s for page in pages if page.ok), default=0.0)
 
     def _race(self, policy: str, urls: Sequence[str], within_s: float) -> list[Page]:
-        """Fetch the first page behind a censor that has seen nobody yet, until it is stopped; leave such a censor."""
+        """Fetch the first page behind a censor that has seen nobody yet, until it is stopped."""
         pages: list[Page] = []
         for _ in range(RACES if urls else 0):
-            self._set_policy(policy)
+            self._renew(policy)
             pages = self._fetch(urls[:1], within_s)
             if not pages[0].ok:
                 break
-        self._set_policy(policy)
         return pages
+
+    def _renew(self, policy: str) -> None:
+        """Have a censor that has seen nobody yet."""
+        for each in ("open", policy):
+            self._set_policy(each)
 
     def _believe(self, seen: Controlled, control: str | None) -> None:
         if seen.passes is None and not self._alive_without_censor(seen.policy):
