@@ -76,13 +76,19 @@ class _Interrupts:
 
     def __init__(self, command: subprocess.Popen[bytes]) -> None:
         self._command = command
-        self._timer: threading.Timer | None = None
+        self._heard: list[int] = []
 
     def count(self, number: int, frame: object) -> None:
-        """Count one SIGINT; a lone one is passed on."""
-        if self._timer is not None and self._timer.is_alive():
-            self._timer.cancel()
-            return
-        self._timer = threading.Timer(_SECOND_INTERRUPT_S, self._command.send_signal, (signal.SIGINT,))
-        self._timer.daemon = True
-        self._timer.start()
+        """Count one SIGINT; a lone one is passed on. The next may come in the midst of this."""
+        self._heard.append(number)
+        timer = threading.Timer(_SECOND_INTERRUPT_S, self._settle)
+        timer.daemon = True
+        timer.start()
+
+    def _settle(self) -> None:
+        times = 0
+        while self._heard:
+            self._heard.pop()
+            times += 1
+        if times == 1:
+            self._command.send_signal(signal.SIGINT)

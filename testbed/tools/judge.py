@@ -114,10 +114,10 @@ def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[
 def regressions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what got worse since an earlier test of the same recipe, policy by policy; a new policy is none.
 
-    Times and rates are compared only where both were measured over the same link.
+    Times and rates are compared only where both were measured over the same link: without one they are the machine's.
     """
     earlier = {item["policy"]: item for item in before.get("policies", [])}
-    alike = before.get("link") in (None, now.get("link"))
+    alike = before.get("link") in (None, now.get("link")) and now.get("link") != "none"
     found: list[str] = []
     for item in now["policies"]:
         if item["policy"] in earlier:

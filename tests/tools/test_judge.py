@@ -89,6 +89,12 @@ def result(verdict: str = "passes", ok: int = 5, first: float = 1.0, bps: int = 
     return {"recipe": "r", "policies": [policy]}
 
 
+def test_without_a_link_a_rate_is_the_machine_s() -> None:
+    before, now = result(bps=577_000_000) | {"link": "none"}, result(bps=245_000_000)
+    assert judge.regressions(before, now | {"link": "none"}) == []
+    assert judge.regressions(before | {"link": "lab"}, now | {"link": "lab"})
+
+
 def test_regressions_name_the_difference() -> None:
     before = result()
     assert judge.regressions(before, result(first=1.4, bps=300_000, ok=4)) == []
