@@ -6,6 +6,7 @@ node, because a Mininet command an address makes a hundred hosts take a minute.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from testbed.scenario.plan import Interface, Node, TopologyPlan
 
 _DEBIAN_PACKAGES = "/usr/lib/python3/dist-packages"
 _MAKERS = 4
+_FIRST_NUMBER = 100
 _OFFLOADS = ("tso", "gso", "gro", "tx", "rx")
 
 
@@ -75,9 +77,12 @@ class Fabric:
             node.shell.wait()
 
     def _lay_cables(self) -> None:
+        # no two ends with one number: of such a pair the kernel takes its time to say that it is up (linkwatch), and a
+        # switch loses what comes in that second
+        numbers = itertools.count(_FIRST_NUMBER)
         lines = [
-            f"link add {c.interface_a} netns {self._pids[c.node_a]} type veth "
-            f"peer name {c.interface_b} netns {self._pids[c.node_b]}"
+            f"link add {c.interface_a} index {next(numbers)} netns {self._pids[c.node_a]} type veth "
+            f"peer name {c.interface_b} index {next(numbers)} netns {self._pids[c.node_b]}"
             for c in self.plan.cables
         ]
         proc.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", log=self._log, timeout_s=60)
