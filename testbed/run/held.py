@@ -13,6 +13,7 @@ import re
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,7 +37,7 @@ from testbed.scenario.spec import Scenario, Step, ToolSpec, link_of
 from testbed.scenario.timeline import phases
 from testbed.tools.runner import Tool, ToolError
 
-_LOOK_S = 1.0
+_LOOK_S, _DEATH_TOLD_S = 1.0, 2.0
 _NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f'\"`$]")
 _LONGEST_NAME = 64
 Answer = Mapping[str, Any]
@@ -160,7 +161,13 @@ class Held:
         if died := self._country.check_alive():
             return {"why": died, "dead": True}
         before, offset = self._before
-        stats = {name: _less(now, before.get(name, {})) for name, now in self._country.stats().items()}
+        try:
+            found = self._country.stats()
+        except OSError:  # it is dead; its parent hears of that a moment later
+            if died := self._death_told():
+                return {"why": died, "dead": True}
+            raise
+        stats = {name: _less(now, before.get(name, {})) for name, now in found.items()}
         link = self._country.spec.link
         if link is not None and not link.uses_kernel:
             stats["link"]["changed"] = self._link_changed
@@ -168,6 +175,12 @@ class Held:
         else:
             judged = {"faithful": True}
         return {"why": gate.reasons_invalid(judged, stats, [], []), "dead": False}
+
+    def _death_told(self) -> list[str]:
+        until = time.monotonic() + _DEATH_TOLD_S
+        while not (died := self._country.check_alive()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return died
 
     def _finish(self, request: Mapping[str, Any]) -> Answer:
         """End the country; write the run directory if it is kept; return how faithful the link was."""
