@@ -9,7 +9,7 @@ written. Its header and what follows the question only add words that mean nothi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from testbed.dpi.names import NameIndex, own_words, words
 
@@ -21,9 +21,9 @@ _LONGEST_LABEL_BYTES = 63
 class Traces:
     """The words by which the patterns of some indexes are found."""
 
-    def __init__(self, indexes: Iterable[NameIndex]) -> None:
-        patterns = [pattern for index in indexes for pattern in index.patterns()]
-        choices = [_choices(pattern) for pattern in patterns] if len(patterns) <= _MOST_PATTERNS else []
+    def __init__(self, indexes: Sequence[NameIndex]) -> None:
+        few = sum(map(len, indexes)) <= _MOST_PATTERNS
+        choices = [_choices(pattern) for index in indexes for pattern in index.patterns()] if few else []
         seen = Counter(word for choice in choices for word in choice or ())
         self._words = frozenset(min(choice, key=seen.__getitem__) for choice in choices if choice)
         self._is_whole = bool(choices) and None not in choices

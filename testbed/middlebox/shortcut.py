@@ -10,8 +10,7 @@ lives longer than one more hop. The flow is leased for `LEASE_S`; then a packet 
 flow in `kernel`'s set of passed ones and renews the lease. So a flow is in `bulk` no longer than it is there.
 
 Sets belong to one family of tables, and this is another than `kernel`'s: what is known there is told here by a copy of
-the packet. A hook at the port of exit could read a mark instead, but then every packet of the bulk would meet it, too,
-and one hook costs half of what the short cut saves.
+the packet. A hook at the port of exit could read a mark instead, but then every packet of the bulk would meet it, too.
 
 A packet's way out must be known without a look at the routes: from a port with a single neighbour.
 """

@@ -1,7 +1,7 @@
 """Executes a `TopologyPlan` with Mininet: one node a namespace, cables as veth pairs, addresses, routes, settings.
 
-Mininet makes the namespaces. Cables and settings go in one `ip -batch` and one shell script a
-node, because a Mininet command an address makes a hundred hosts take a minute.
+Mininet makes the namespaces. Cables and settings go in one `ip -batch` and one shell script a node, because a Mininet
+command an address makes a hundred hosts take a minute.
 """
 
 from __future__ import annotations

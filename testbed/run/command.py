@@ -35,7 +35,7 @@ def execute(country: Country, scenario: Scenario, job: Mapping[str, Any]) -> int
     status, died = _wait(country, command)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     status = status if status >= 0 else 128 - status
-    stats = {} if died else country.stats()
+    stats, died = ({}, died) if died else country.stats_or_deaths()
     about = {"started": started.isoformat(timespec="seconds"), "t": begun, "status": status}
     country.stop()
     judged = faithful.measure(country, stats)

@@ -36,6 +36,7 @@ LINK = "nationallink"
 LINK_PORTS = ("link-in", "link-out")
 _READY_S = 60.0
 _LAST_PACKETS_S = 0.1  # tcpdump leaves at once when told to, whatever it has not read yet
+_DEATH_TOLD_S, _LOOK_S = 2.0, 0.02
 _LINK_SNAPLEN_BYTES = 96
 
 
@@ -201,6 +202,11 @@ class Country:
         """Replace a box's policy while packets flow."""
         control.call(self.directory.control(box), {"op": "policy", "policy": policy}, timeout_s=10)
 
+    def renew_policy(self, box: str, policy: str) -> None:
+        """Give a box a policy, if only the one it has, and let it forget what anybody did: running blocks end."""
+        for each in dict.fromkeys(("open", policy)):
+            self.set_policy(box, each)
+
     def set_rule(self, box: str, rule: str, enabled: bool) -> None:
         """Switch one rule of a box's policy on or off."""
         control.call(self.directory.control(box), {"op": "rule", "rule": rule, "enabled": enabled}, timeout_s=10)
@@ -231,6 +237,22 @@ class Country:
             for process in (*self._processes, *self._services, *self._captures)
             if process.popen.poll() is not None
         ] + [f"the node {node} was killed" for node in self.fabric.dead_nodes()]
+
+    def stats_or_deaths(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Return the counters and what has died; if anything has, there are no counters.
+
+        A killed box's socket is gone a moment before its parent hears of the death.
+        """
+        until = time.monotonic() + _DEATH_TOLD_S
+        while True:
+            if died := self.check_alive():
+                return {}, died
+            try:
+                return self.stats(), []
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_S)
 
     def stop(self) -> None:
         """End captures, boxes and link, in that order, so that their last lines are on disk."""

@@ -13,7 +13,6 @@ import re
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -37,7 +36,7 @@ from testbed.scenario.spec import Scenario, Step, ToolSpec, link_of
 from testbed.scenario.timeline import phases
 from testbed.tools.runner import Tool, ToolError
 
-_LOOK_S, _DEATH_TOLD_S = 1.0, 2.0
+_LOOK_S = 1.0
 _NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f'\"`$]")
 _LONGEST_NAME = 64
 Answer = Mapping[str, Any]
@@ -100,9 +99,7 @@ class Held:
 
     def _policy(self, request: Mapping[str, Any]) -> Answer:
         """Replace a policy; what the old one had begun ends, and resolvers `forget` what they learned under it."""
-        self._country.set_policy(request["box"], "open")
-        if request["policy"] != "open":
-            self._country.set_policy(request["box"], request["policy"])
+        self._country.renew_policy(request["box"], request["policy"])
         if request["forget"]:
             forget_names()
         return {}
@@ -158,15 +155,10 @@ class Held:
 
     def _doubts(self, request: Mapping[str, Any]) -> Answer:
         """Return why what happened since `begin` proves nothing; a link of the kernel is judged at the end only."""
-        if died := self._country.check_alive():
+        found, died = self._country.stats_or_deaths()
+        if died:
             return {"why": died, "dead": True}
         before, offset = self._before
-        try:
-            found = self._country.stats()
-        except OSError:  # it is dead; its parent hears of that a moment later
-            if died := self._death_told():
-                return {"why": died, "dead": True}
-            raise
         stats = {name: _less(now, before.get(name, {})) for name, now in found.items()}
         link = self._country.spec.link
         if link is not None and not link.uses_kernel:
@@ -176,19 +168,12 @@ class Held:
             judged = {"faithful": True}
         return {"why": gate.reasons_invalid(judged, stats, [], []), "dead": False}
 
-    def _death_told(self) -> list[str]:
-        until = time.monotonic() + _DEATH_TOLD_S
-        while not (died := self._country.check_alive()) and time.monotonic() < until:
-            time.sleep(0.02)
-        return died
-
     def _finish(self, request: Mapping[str, Any]) -> Answer:
         """End the country; write the run directory if it is kept; return how faithful the link was."""
         country, self._finished = self._country, True
         for tool in self._tools.values():
             tool.stop()
-        died = country.check_alive()
-        stats = {} if died else country.stats()
+        stats, died = country.stats_or_deaths()
         elapsed_s = country.clock.elapsed()
         country.stop()
         judged = faithful.measure(country, stats)

@@ -215,8 +215,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
         player.play()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # what was recorded is written down, however impatient people are
-        died = player.died or country.check_alive()
-        stats = {} if died else country.stats()
+        stats, died = ({}, player.died) if player.died else country.stats_or_deaths()
         country.stop()
         decisions = record.merge_events(country, [*player.steps, *player.steering.touched])
         intervals = phases(player.as_played())

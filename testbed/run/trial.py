@@ -104,7 +104,7 @@ class Trial:
             seen = self._measure(_CONTROL_HOST, [passing], {"address": self._pinned()})
             first = [url for url in blocked["urls"] if url in self._reachable][:1]
             for _ in range(RACES):
-                self._fresh(policy)
+                self.country.renew_policy(_BOX, policy)
                 seen |= self._measure(_CONTROL_HOST, [{**blocked, "urls": first}], {"address": self._pinned()})
                 if any(attempt["failure"] for attempt in seen.get("blocked", [])):
                     break
@@ -121,11 +121,6 @@ class Trial:
     def _policies(self) -> list[str]:
         return ["open", *self.asked.policies]
 
-    def _fresh(self, policy: str) -> None:
-        """Have a censor that has seen nobody yet: some follow one connection, some silence a server for ever."""
-        for each in ("open", policy):
-            self.country.set_policy(_BOX, each)
-
     def _load_job(self, site: str) -> dict[str, Any]:
         link = self.country.spec.link
         rate = min((side.rate or 1e9) for side in (link.up, link.down)) if link is not None else 1e9
@@ -141,8 +136,8 @@ class Trial:
         self._alive = controls["passes"] or self._alive
         found = nothing_under(self.asked.labels.get(policy, policy))
         found |= {"why": self._two_sided(policy, controls, judged), "controls": controls}
-        if judged:  # what the control said is not the tool's fault
-            self._fresh(policy)
+        if judged:  # what the control said is not the tool's fault: some silence a server for ever
+            self.country.renew_policy(_BOX, policy)
         first_event = self._counted_events()
         target = controls["blocked"] or self._target_when_open()
         found |= self._tested(target)
@@ -360,8 +355,7 @@ def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
             result |= Trial(country, asked, recipe, tool).run()
         finally:
             tool.stop()
-        died = country.check_alive()
-        stats = {} if died else country.stats()
+        stats, died = country.stats_or_deaths()
         country.stop()
         _give_frames(result["policies"], record.merge_events(country, []))
         result["fidelity"] = faithful.measure(country, stats)

@@ -45,7 +45,7 @@ class Controlled:
 
 
 class Controls:
-    """The control host of one net."""
+    """The control host of one net. `set_policy` brings a censor that has seen nobody yet, if only the same again."""
 
     def __init__(self, fetch: Fetch, set_policy: SetPolicy) -> None:
         self._fetch, self._set_policy = fetch, set_policy
@@ -114,7 +114,7 @@ class Controls:
             for side in (passing, blocked)
         ]
         if policy in self._to_renew:  # what the control said is not the others' fault
-            self._renew(policy)
+            self._set_policy(policy)
         found = judge.controls(sides[0], sides[1], reachable)
         seen = Controlled(policy, found["passes"], found["blocked"], found["how"])
         return seen, max((page.total_s for page in pages if page.ok), default=0.0)
@@ -123,16 +123,11 @@ class Controls:
         """Fetch the first page behind a censor that has seen nobody yet, until it is stopped."""
         pages: list[Page] = []
         for _ in range(RACES if urls else 0):
-            self._renew(policy)
+            self._set_policy(policy)
             pages = self._fetch(urls[:1], within_s)
             if not pages[0].ok:
                 break
         return pages
-
-    def _renew(self, policy: str) -> None:
-        """Have a censor that has seen nobody yet."""
-        for each in ("open", policy):
-            self._set_policy(each)
 
     def _believe(self, seen: Controlled, control: str | None) -> None:
         if seen.passes is None and not self._alive_without_censor(seen.policy):

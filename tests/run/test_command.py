@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-import time
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
 
-from testbed.run import command
+from testbed.run.command import _Interrupts
 
 
 class Command:
@@ -23,30 +23,51 @@ class Command:
         self.signals.append(number)
 
 
-@pytest.mark.parametrize(("times", "passed_on"), [(1, [signal.SIGINT]), (2, []), (3, [])])
+class Timers:
+    """Timers that run out when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._begun: list[Callable[[], None]] = []
+        self.meanwhile: Iterator[Callable[[], None]] = iter(())
+        """What happens while the first is started, the second, …"""
+        timers = self
+
+        class Timer:
+            daemon = False
+
+            def __init__(self, after_s: float, act: Callable[[], None]) -> None:
+                self._act = act
+
+            def start(self) -> None:
+                next(timers.meanwhile, lambda: None)()
+                timers._begun.append(self._act)
+
+        monkeypatch.setattr(threading, "Timer", Timer)
+
+    def run_out(self) -> None:
+        while self._begun:
+            self._begun.pop(0)()
+
+
+def interrupted(heard: Command) -> _Interrupts:
+    return _Interrupts(cast("subprocess.Popen[bytes]", heard))
+
+
+@pytest.mark.parametrize(("times", "passed_on"), [(1, [signal.SIGINT]), (2, [])])
 def test_a_lone_interrupt_is_passed_on(times: int, passed_on: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_SECOND_INTERRUPT_S", 0.05)
-    heard = Command()
-    interrupts = command._Interrupts(cast("subprocess.Popen[bytes]", heard))
-    for _ in range(times):
-        interrupts.count(signal.SIGINT, None)
-    time.sleep(0.3)
-    assert heard.signals == passed_on
+    heard, timers = Command(), Timers(monkeypatch)
+    interrupts = interrupted(heard)
+    for _ in range(2):  # the next Ctrl-C is another
+        for _ in range(times):
+            interrupts.count(signal.SIGINT, None)
+        timers.run_out()
+    assert heard.signals == passed_on * 2
 
 
 def test_an_interrupt_in_the_midst_of_another_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_SECOND_INTERRUPT_S", 0.05)
-    heard = Command()
-    interrupts = command._Interrupts(cast("subprocess.Popen[bytes]", heard))
-    start, nested = threading.Timer.start, list[bool]()
-
-    def interrupted(timer: threading.Timer) -> None:
-        if not nested:
-            nested.append(True)
-            interrupts.count(signal.SIGINT, None)
-        start(timer)
-
-    monkeypatch.setattr(threading.Timer, "start", interrupted)
+    heard, timers = Command(), Timers(monkeypatch)
+    interrupts = interrupted(heard)
+    timers.meanwhile = iter([lambda: interrupts.count(signal.SIGINT, None)])
     interrupts.count(signal.SIGINT, None)
-    time.sleep(0.3)
+    timers.run_out()
     assert heard.signals == []

@@ -121,7 +121,7 @@ def test_a_reset_may_come_too_late_now_and_then() -> None:
         country.set_policy(policy)
 
     assert Controls(fetch, set_policy).show("geneva-5", None).blocked == "http://www.example.org/ultrasurf"
-    assert taken == ["geneva-5"] + ["open", "geneva-5"] * 4, "each time a censor that has seen nobody"
+    assert taken == ["geneva-5", "open", *["geneva-5"] * 4], "each time a censor that has seen nobody"
 
 
 def test_a_server_that_the_control_had_silenced_is_heard_again() -> None:
@@ -134,4 +134,4 @@ def test_a_server_that_the_control_had_silenced_is_heard_again() -> None:
         country.set_policy(policy)
 
     Controls(country.fetch, set_policy).show("geneva-8b", None)
-    assert taken[-2:] == ["open", "geneva-8b"]
+    assert taken == ["geneva-8b", "open", "geneva-8b", "geneva-8b"], "on, off to see what passes, on, and afresh"
