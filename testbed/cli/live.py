@@ -34,8 +34,8 @@ def new_folder(path: Path, option: str) -> Path:
     return path
 
 
-def play(job: dict[str, Any], folder: Path) -> int:
-    """Play a job in a fresh sandbox, its files below `folder`; return the exit status."""
+def play(job: dict[str, Any], folder: Path, *, prompt: bool = False) -> int:
+    """Play a job in a fresh sandbox, its files below `folder`; return the exit status. `prompt`: as in `enter`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,7 +44,8 @@ def play(job: dict[str, Any], folder: Path) -> int:
     path = directory.path / "work" / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     argv = proc.module("testbed.run.live", str(path))
-    return sandbox.enter(argv, run_dir=directory.path, loaded=partial(_loaded, path) if forks else None)
+    loaded = partial(_loaded, path) if forks else None
+    return sandbox.enter(argv, run_dir=directory.path, loaded=loaded, prompt=prompt)
 
 
 #: Whether this process goes into the sandbox by a fork, since it has loaded all that is needed there (`cli.nursery`).

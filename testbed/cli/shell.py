@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -25,7 +26,8 @@ def command(
         "verb": "shell", "scenario": scenario, "policy": policy, "link": link, "seed": seed,
         "json": as_json, "capture": keep is not None, "plugins": plugins, "cwd": str(Path.cwd()),
     }  # fmt: skip
+    prompt = sys.stdin.isatty()
     if keep is not None:
-        return live.play(job, live.new_folder(keep, "--keep"))
+        return live.play(job, live.new_folder(keep, "--keep"), prompt=prompt)
     with live.scratch() as folder:
-        return live.play(job, folder)
+        return live.play(job, folder, prompt=prompt)

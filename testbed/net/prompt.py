@@ -10,6 +10,7 @@ from __future__ import annotations
 import cmd
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -47,17 +48,38 @@ class Prompt(cmd.Cmd):
             node.name: next((a.partition("/")[0] for i in node.interfaces for a in i.addresses), "")
             for node in plan.nodes
         }  # fmt: skip
+        self._listens = False
+        """Ctrl-C is for the prompt: it asks, or evaluates Python; a command gets its own from the terminal."""
+        self._cut = False
+        """Ctrl-C came while the last line was done: what is left of it is not."""
 
     def run(self) -> None:
-        """Ask until the user leaves; Ctrl-C ends what runs, or the line."""
+        """Ask until the user leaves, or do a script's lines. Ctrl-C ends what runs, or the line; a script it ends."""
         if not sys.stdin.isatty():
-            self.prompt = ""  # a script's lines: what is printed is the commands' own
+            self.prompt = ""  # what is printed is the commands' own
+            self.cmdloop()
+            return
+        before = signal.signal(signal.SIGINT, self.interrupted)
+        try:
+            self._ask()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def interrupted(self, number: int, frame: object) -> None:
+        """Hear Ctrl-C: the line is left, or what a command leaves of it."""
+        self._cut = True
+        if self._listens:
+            self._listens = False
+            raise KeyboardInterrupt
+
+    def _ask(self) -> None:
         with contextlib.suppress(ImportError):
             import readline
 
             readline.set_completer_delims(" \t\n")  # a path is one word
         while True:
             try:
+                self._listens = True
                 self.cmdloop()
                 return
             except KeyboardInterrupt:
@@ -73,14 +95,17 @@ class Prompt(cmd.Cmd):
         else:
             words = [self._addresses.get(word) or word for word in rest.split(" ")]
             self.stdout.flush()
-            self._wait(self._start(first, ["sh", "-c", " ".join(words)]))
+            self._start(first, ["sh", "-c", " ".join(words)]).wait()
 
-    @staticmethod
-    def _wait(process: subprocess.Popen[bytes]) -> None:
-        while True:
-            with contextlib.suppress(KeyboardInterrupt):  # the terminal sends it to the command as well
-                process.wait()
-                return
+    def precmd(self, line: str) -> str:
+        """Leave Ctrl-C to the command."""
+        self._listens = self._cut = False
+        return line
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        """Take it back."""
+        self._listens = not stop
+        return stop
 
     def onecmd(self, line: str) -> bool:
         """Do a line; True to leave."""
@@ -120,6 +145,8 @@ class Prompt(cmd.Cmd):
                 if name != source
             }
             answers = [name if process.wait() == 0 else "X" for name, process in pings.items()]
+            if self._cut:
+                return
             reached += sum(name != "X" for name in answers)
             self._say(f"{source} -> {' '.join(answers)}")
         asked = len(hosts) * (len(hosts) - 1)
@@ -128,7 +155,7 @@ class Prompt(cmd.Cmd):
     def do_sh(self, arg: str) -> None:
         """Run a command beside the nodes."""
         self.stdout.flush()
-        self._wait(subprocess.Popen(["sh", "-c", arg]))
+        subprocess.run(["sh", "-c", arg], check=False)
 
     def do_source(self, arg: str) -> bool:
         """Do what a file's lines say."""
@@ -137,10 +164,16 @@ class Prompt(cmd.Cmd):
         except (OSError, UnicodeError) as error:
             self._say(f"can't read {arg.strip() or 'a file without a name'}: {error}")
             return False
-        return any(self.onecmd(line) for line in lines)
+        for line in lines:
+            if self.onecmd(line):
+                return True
+            if self._cut:
+                break
+        return False
 
     def do_py(self, arg: str) -> None:
         """Evaluate a Python expression."""
+        self._listens = True
         try:
             found = eval(arg, {}, self._names)  # what the user typed, with the user's rights
         except Exception as error:

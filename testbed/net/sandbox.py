@@ -34,12 +34,15 @@ def unshare_argv(rootless: bool) -> list[str]:
     return ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def enter(argv: Sequence[str], *, run_dir: Path, loaded: Callable[[], int] | None = None) -> int:
+def enter(
+    argv: Sequence[str], *, run_dir: Path, loaded: Callable[[], int] | None = None, prompt: bool = False
+) -> int:  # fmt: skip
     """Run a program as the first of a fresh sandbox with this terminal; return its exit status.
 
     Ctrl-C and SIGTERM reach the program; if this process is killed the sandbox dies with it. `MachineError` if the
     kernel refuses the namespaces, `UnfaithfulError` if the sandbox was killed. With `loaded` no program is started:
-    this one, which must have a single thread, forks and does that instead.
+    this one, which must have a single thread, forks and does that instead. A `prompt` hears a Ctrl-C once: from the
+    terminal, and not from here.
     """
     rootless = os.geteuid() != 0
     check_allowed(rootless)
@@ -58,10 +61,12 @@ def enter(argv: Sequence[str], *, run_dir: Path, loaded: Callable[[], int] | Non
     _write_down(run_dir, process.pid, rootless)
 
     def pass_on(number: int, frame: object) -> None:
+        if prompt and number == signal.SIGINT:
+            return
         for child in _children(process.pid):
             os.kill(child, number)
 
-    # from a terminal the program hears Ctrl-C twice, from a CI's cancel button once: it has to count them
+    # from a terminal another program hears Ctrl-C twice, from a CI's cancel button once: it has to count them
     previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         status = process.wait()

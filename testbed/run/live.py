@@ -78,7 +78,6 @@ def _shell(country: Country, job: Mapping[str, Any]) -> int:
     if job["json"]:
         nodes = [item.name for item in country.spec.plan.nodes]
         print(json.dumps({"run": str(country.directory.path), "nodes": nodes}), flush=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the prompt has its own idea of Ctrl-C
     country.fabric.prompt()
     return 0
 

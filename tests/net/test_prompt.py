@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,49 @@ def test_a_command_runs_beside_the_nodes(capfd: pytest.CaptureFixture[str]) -> N
     typed = Typed()
     typed.type("sh echo beside")
     assert (capfd.readouterr().out, typed.asked) == ("beside\n", [])
+
+
+def test_a_second_ctrl_c_comes_while_the_first_is_dealt_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = Typed()
+    prompt, asked = typed.prompt, list[str]()
+
+    def cmdloop() -> None:
+        asked.append("asks")
+        if len(asked) == 1:
+            prompt.interrupted(signal.SIGINT, None)
+
+    monkeypatch.setattr(prompt, "cmdloop", cmdloop)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(prompt, "_say", lambda text: prompt.interrupted(signal.SIGINT, None))
+    prompt.run()
+    assert asked == ["asks", "asks"]
+
+
+def test_ctrl_c_is_a_command_s_while_one_runs() -> None:
+    prompt = Typed().prompt
+    prompt.precmd("client1 sleep 9")
+    prompt.interrupted(signal.SIGINT, None)
+    prompt.postcmd(False, "client1 sleep 9")
+    with pytest.raises(KeyboardInterrupt):
+        prompt.interrupted(signal.SIGINT, None)
+
+
+def test_ctrl_c_ends_what_is_left_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = tmp_path / "lines"
+    lines.write_text("client1 true\nclient2 true\n")
+    typed = Typed()
+    prompt, start = typed.prompt, typed.prompt._start
+
+    def cut(node: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        prompt.interrupted(signal.SIGINT, None)
+        return start(node, argv)
+
+    monkeypatch.setattr(prompt, "_start", cut)
+    for line in ("pingall", f"source {lines}"):
+        typed.asked.clear()
+        prompt.onecmd(prompt.precmd(line))
+        assert {node for node, _ in typed.asked} == {"client1"}, line
+    assert "lost" not in typed.out.getvalue()
 
 
 def test_tab_completes_commands_nodes_programs_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
