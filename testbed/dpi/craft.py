@@ -77,7 +77,9 @@ def unreachable(sight: Sight, code: str, *, to_sender: bool, injector: Injector)
 def corrupted(sight: Sight, at: int) -> bytes:
     """Return a packet with one byte of its payload flipped and its checksum left, so that the receiver notices."""
     raw = bytearray(sight.raw)
-    raw[sight.total_len - len(sight.payload) + at] ^= 0xFF
+    is_udp = sight.proto == ip.UDP  # whose payload may end before its packet, as every payload may behind it
+    begin = sight.header_len + 8 if is_udp else min(sight.total_len, len(raw)) - len(sight.payload)
+    raw[begin + at] ^= 0xFF
     return bytes(raw)
 
 

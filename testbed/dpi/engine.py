@@ -262,9 +262,11 @@ class Engine:
         if deep.opening is None:
             client, server = flow.client[1], flow.server[1]
             deep.opening = Opening(flow.proto, client, server, most=self._compiled.keeps_opening)
+        if flow.proto == ip.TCP:
+            self._tracker.show(sight, flow, deep.opening)
+            return
         payload = sight.raw[sight.header_len :] if flow.proto in (ip.ICMP, ip.ICMPV6) else sight.payload
-        seq = sight.seq if flow.proto == ip.TCP else None  # a segment sent again is not shown again
-        deep.opening.show(sight.from_client, payload, sight.now, seq=seq)
+        deep.opening.show(sight.from_client, payload, sight.now)
 
     def _ask(self, sight: Sight, flow: Flow, looks: bool) -> Decision:
         for candidate in flow.candidates.rules:

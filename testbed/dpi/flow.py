@@ -52,10 +52,13 @@ _NEW, _NO_ENTRY = TcpState.NEW, Entry.NONE
 class Deep:
     """What only some flows need: streams put together, first packets kept, half-read QUIC, buckets and counts."""
 
-    __slots__ = ("base", "buckets", "client_stream", "counts", "opening", "quic", "server_stream", "ttls")
+    __slots__ = (
+        "base", "buckets", "client_stream", "counts", "opening", "quic", "server_base", "server_stream", "ttls",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.base: int | None = None
+        self.server_base: int | None = None
         self.client_stream: Stream | None = None
         self.server_stream: Stream | None = None
         self.opening: Any = None
@@ -98,7 +101,8 @@ class Flow:
         self.peer_expected: int | None = None
         self.torn &= ~CLOSED
         if self.deep is not None:
-            self.deep.client_stream = self.deep.server_stream = self.deep.opening = self.deep.base = None
+            self.deep.client_stream = self.deep.server_stream = self.deep.opening = None
+            self.deep.base = self.deep.server_base = None
 
     @property
     def client(self) -> Endpoint:

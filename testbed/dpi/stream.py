@@ -35,6 +35,11 @@ class Stream:
         end = self._known[0][1] if self._known and self._known[0][0] == 0 else 0
         return (self.base + end) & _MASK
 
+    @property
+    def is_full(self) -> bool:
+        """Say whether nothing more is kept."""
+        return bool(self._known) and self._known[0] == (0, self.longest)
+
     def settle(self, seq: int) -> None:
         """Keep the contiguous bytes before a sequence number as they are: their receiver has acknowledged them."""
         before = (seq - self.base) & _MASK

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from testbed.dpi.fingerprints import Opening
 from testbed.dpi.flow import CLOSED, TORN_ANY, TORN_VALID, Deep, Flow, TcpState
 from testbed.dpi.parser import Parser
 from testbed.dpi.sight import Sight
@@ -174,12 +175,14 @@ class Tracker:
         following = (sight.seq + step) & _MASK
         if entry_of is not flow:
             entry_of.key = flow.key
+        deep = flow.more() if self._reassembles else None
         if not from_client:
             entry_of.peer_expected = following
+            if deep is not None:
+                deep.server_stream, deep.server_base = None, _first_seq(sight)
             return
         entry_of.expected = following
-        if self._reassembles:
-            deep = flow.more()
+        if deep is not None:
             deep.client_stream, deep.base = None, _first_seq(sight)
 
     def data(self, sight: Sight, flow: Flow, from_client: bool) -> bytes:
@@ -191,13 +194,26 @@ class Tracker:
         deep: Deep = flow.more()
         stream = deep.client_stream if from_client else deep.server_stream
         if stream is None:
-            base = deep.base if from_client and deep.base is not None else _first_seq(sight)
-            stream = Stream(base, self._longest)
+            base = deep.base if from_client else deep.server_base
+            stream = Stream(_first_seq(sight) if base is None else base, self._longest)
             if from_client:
                 deep.client_stream = stream
             else:
                 deep.server_stream = stream
         return stream.add(_first_seq(sight), sight.payload, self._parser.reassembly)
+
+    def show(self, sight: Sight, flow: Flow, opening: Opening) -> None:
+        """Show a segment to the fingerprints: its own bytes, or what `data` has made of its stream with it."""
+        if opening.full:
+            return
+        if sight.flags & SYN and not self._spec.inspects_syn:
+            return
+        deep = flow.more()
+        stream = deep.client_stream if sight.from_client else deep.server_stream
+        if stream is None or stream.is_full:
+            opening.show(sight.from_client, sight.payload, sight.now, seq=_first_seq(sight))
+        else:
+            opening.follow(sight.from_client, stream.content, sight.now)
 
 
 def _confirm(sight: Sight, flow: Flow) -> None:

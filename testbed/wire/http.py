@@ -264,7 +264,12 @@ def _host(text: bytes, begin: int, end: int, knobs: Knobs) -> str | None:
 
 def _value(match: re.Match[bytes], text: bytes, knobs: Knobs) -> str | None:
     """Return the host that a header names, None if this censor doesn't look at it."""
-    if knobs.whole_line and match.end() == len(text):
+    # folded, the line that ends here may go on in the next
+    if (
+        knobs.whole_line
+        and len(text) - match.end() <= 2 * knobs.folded_headers
+        and not text[match.end() :].strip(b"\r\n")
+    ):
         return None
     value = match[1].removesuffix(b"\r")
     if len(value) > knobs.longest_host:

@@ -210,6 +210,17 @@ def test_impairment_is_a_share_of_packets_and_marks_what_it_damages() -> None:
     assert 150 < lost < 250 and 110 < damaged < 210 and delayed > 500
 
 
+def test_a_byte_is_flipped_in_the_payload_alone_whatever_the_lengths_say() -> None:
+    """A packet may be captured in part, carry more than its datagram, or have padding of the link behind it."""
+    censor = one_rule({"ports": [9]}, {"impair": {"corrupt": "100 %"}})
+    whole = bytes(udp(b"content" * 9, 9).packet)
+    short = whole[:24] + (8 + 7).to_bytes(2, "big") + whole[26:]
+    for raw in (whole, whole[:30], short, whole + bytes(9)):
+        (item,) = censor.receive(raw, INSIDE, 1.0).injections
+        (at,) = (at for at, (a, b) in enumerate(zip(item.raw, raw, strict=True)) if a != b)
+        assert 28 <= at < (35 if raw is short else len(whole)), raw.hex()
+
+
 def test_a_shaped_bucket_of_a_name_is_shared_by_its_flows() -> None:
     spec = {"rate": "80 kbit/s", "burst": "1 kB", "mode": "shape", "key": "name"}
     censor = one_rule({"http_host": {"patterns": [".a.com"]}}, {"throttle": spec})

@@ -8,7 +8,7 @@ is a message of its own; for ICMP the payload is the whole ICMP message, type an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 TCP: Final = 6
@@ -64,6 +64,31 @@ class Opening:
         kept = bytes(payload[:_LONGEST_KEPT_BYTES])
         self.packets.append(Shown(from_client, kept, len(payload) if length is None else length, now))
         return len(self.packets) < self.most
+
+    def follow(self, from_client: bool, content: bytes, now: float) -> bool:
+        """Take one side's stream as far as a censor has put it together; return whether there is room for more.
+
+        What is new in it is a packet; what a later copy has overwritten is put right; a shorter stream begins anew.
+        """
+        mine = [at for at, packet in enumerate(self.packets) if packet.from_client == from_client]
+        begin = sum(self.packets[at].length for at in mine)
+        if begin > len(content):
+            self.packets = [packet for packet in self.packets if packet.from_client != from_client]
+            mine, begin = [], 0
+        offset = 0
+        for at in mine:
+            packet = self.packets[at]
+            kept = content[offset : offset + len(packet.payload)]
+            offset += packet.length
+            if kept != packet.payload:
+                self.packets[at] = replace(packet, payload=kept)
+        self._joined.clear()
+        if content:
+            self.starts |= 1 << content[0]
+        if begin < len(content) and not self.full:
+            new = content[begin:]
+            self.packets.append(Shown(from_client, new[:_LONGEST_KEPT_BYTES], len(new), now))
+        return not self.full
 
     def _unseen(self, from_client: bool, payload: bytes | memoryview, seq: int | None) -> bytes | memoryview:
         """Return what a segment adds to its stream; what was lost before it can't be helped."""

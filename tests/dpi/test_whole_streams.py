@@ -1,0 +1,109 @@
+"""What a censor that reassembles reads in a stream is the same however the stream was cut, shuffled and sent again."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.packet import Raw
+
+from testbed.dpi.decision import Note, Side
+from testbed.dpi.engine import Engine
+from testbed.dpi.fingerprints import Opening
+from testbed.dpi.fingerprints.opening import TCP as TCP_NUMBER
+from tests.dpi.fingerprints.flows import CAPTURES, of_capture
+from tests.dpi.one_rule import one_rule
+
+CLIENT, SERVER = "100.64.1.1", "198.19.3.4"
+ISN, PEER_ISN = 0xFFFFFFF0, 77
+STRICT = {"preset": "strict"}
+#: captures and what they speak
+SPOKEN = {
+    "bittorrent-tcp": "bittorrent", "dns-tcp": "dns", "http": "http", "http-connect": "http-connect", "pptp": "pptp",
+    "socks4": "socks4", "socks5-password": "socks5", "ssh": "ssh", "telegram-abridged": "telegram", "tls-curl": "tls",
+    "tor": "tor", "turn-tcp": "turn",
+}  # fmt: skip
+
+
+def turns(opening: Opening) -> list[tuple[bool, bytes]]:
+    """Who said what, one after the other."""
+    found: list[tuple[bool, bytes]] = []
+    for packet in opening.packets:
+        if found and found[-1][0] is packet.from_client:
+            found[-1] = packet.from_client, found[-1][1] + packet.payload
+        else:
+            found.append((packet.from_client, packet.payload))
+    return found
+
+
+def cut(said: bytes, chance: random.Random) -> list[tuple[int, bytes]]:
+    """Cut what was said into up to six segments, send parts of it twice, and shuffle."""
+    cuts = sorted({0, len(said), *(chance.randrange(min(len(said), 60)) for _ in range(4)), len(said) // 2})
+    segments = [(at, said[at:end]) for at, end in pairwise(cuts)]
+    again = chance.randrange(len(said))
+    segments.append((again, said[again : again + 9]))
+    chance.shuffle(segments)
+    return segments
+
+
+class Talk:
+    """A connection through a censor."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.now, self.notes = engine, 1000.0, list[Note]()
+        self.next = {True: ISN, False: PEER_ISN}
+        self.send(True, 0, b"", "S")
+        self.send(False, 0, b"", "SA")
+        self.next = {True: (ISN + 1) % 2**32, False: PEER_ISN + 1}
+        self.send(True, 0, b"")
+
+    def send(self, client: bool, at: int, content: bytes, flags: str = "PA") -> None:
+        src, dst, sport, dport = (CLIENT, SERVER, 40000, 4000) if client else (SERVER, CLIENT, 4000, 40000)
+        seq, ack = (self.next[client] + at) % 2**32, (self.next[not client] + ("S" in flags)) % 2**32
+        packet = IP(src=src, dst=dst) / TCP(sport=sport, dport=dport, flags=flags, seq=seq, ack=ack) / Raw(content)
+        self.now += 0.001
+        self.notes += self.engine.receive(bytes(packet), Side.INSIDE if client else Side.OUTSIDE, self.now).notes
+
+    def say(self, client: bool, segments: list[tuple[int, bytes]]) -> None:
+        for at, content in segments:
+            self.send(client, at, content)
+        self.next[client] = (self.next[client] + max(at + len(content) for at, content in segments)) % 2**32
+
+
+@pytest.mark.parametrize(("name", "protocol"), SPOKEN.items())
+def test_a_fingerprint_is_found_whatever_the_segments(name: str, protocol: str) -> None:
+    said = turns(next(of_capture(CAPTURES / f"{name}.pcap")))[:4]
+    for seed in range(12):
+        chance = random.Random(seed)
+        talk = Talk(one_rule({"looks_like": [protocol]}, {"watch": True}, policy=STRICT))
+        for client, content in said:
+            talk.say(client, cut(content, chance))
+        assert {note.evidence["looks_like"] for note in talk.notes} == {protocol}, seed
+
+
+def test_a_host_is_read_when_its_line_has_ended() -> None:
+    request = b"GET / HTTP/1.1\r\nHost: a.com.example\r\n .org\r\nX: y\r\n\r\n"
+    for at in range(1, len(request)):
+        talk = Talk(one_rule({"http_host": {"patterns": ["/./"]}}, {"watch": True}, policy=STRICT))
+        talk.say(True, [(0, request[:at]), (at, request[at:])])
+        assert {note.evidence["http_host"] for note in talk.notes} == {"a.com.example .org"}, at
+
+
+def test_a_later_copy_puts_right_what_was_shown() -> None:
+    opening = Opening(TCP_NUMBER)
+    opening.follow(True, b"XX", 0.0)
+    opening.follow(True, b"SSH-2.0-a\r\n", 1.0)
+    assert opening.client_bytes == b"SSH-2.0-a\r\n"
+    assert [packet.length for packet in opening.packets] == [2, 9]
+    opening.follow(True, b"GE", 2.0)  # another connection's stream
+    assert opening.client_bytes == b"GE"
+
+
+def test_data_in_a_syn_is_shown_only_to_those_who_read_it() -> None:
+    for reads in (True, False):
+        policy = {"tracking": {"inspects_syn": reads}, "parser": {"reassembly": "first-wins"}}
+        engine = one_rule({"looks_like": ["ssh"]}, {"watch": True}, policy=policy)
+        syn = IP(src=CLIENT, dst=SERVER) / TCP(sport=1, dport=2, flags="S", seq=9) / Raw(b"SSH-2.0-a\r\n")
+        assert bool(engine.receive(bytes(syn), Side.INSIDE, 1.0).notes) is reads
