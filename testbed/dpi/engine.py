@@ -215,9 +215,27 @@ class Engine:
             if decision is FORGOTTEN:
                 flow.settled = FORGOTTEN
             return decision
-        if self._reads_dns_streams and proto == 6 and sight.dport == 53 and looks and sight.data:
+        if sight.second_data is None or not looks:
+            return self._look(sight, flow, looks)
+        return self._look_twice(sight, flow, sight.second_data)
+
+    def _look(self, sight: Sight, flow: Flow, looks: bool) -> Decision:
+        if self._reads_dns_streams and sight.proto == 6 and sight.dport == 53 and looks and sight.data:
             return self._ask_about_each(sight, flow)
         return self._ask(sight, flow, looks and bool(sight.data))
+
+    def _look_twice(self, sight: Sight, flow: Flow, second: bytes) -> Decision:
+        """Ask about both ways to read a stream of which bytes came twice."""
+        stream = flow.more().client_stream if sight.from_client else flow.more().server_stream
+        read_bytes = stream.read_bytes if stream is not None else 0
+        decision = self._look(sight, flow, looks=True)
+        if decision.notes or stream is None:
+            return decision
+        stream.read_bytes = read_bytes
+        sight.reads_again(second)
+        if self._compiled.keeps_opening:
+            self._show(sight, flow)
+        return self._look(sight, flow, looks=True)
 
     def _ask_about_each(self, sight: Sight, flow: Flow) -> Decision:
         """Ask the rules about every question that a segment brings, until one acts."""

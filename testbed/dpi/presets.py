@@ -56,7 +56,7 @@ PRESETS: Mapping[str, Preset] = {
     },
     "strict": {
         "parser": {
-            "reassembly": "last-wins", "fragments": "last-wins", "tls_join_records": True,
+            "reassembly": "either", "fragments": "last-wins", "tls_join_records": True,
             "tls_skip_records": True, "http_duplicate_host": "any", "http_whole_line": True, "verify_checksum": True,
             "verify_ttl": True, "verify_ack": True, "verify_md5": True, "packets_inspected": 1000, "dns_over_tcp": True,
             **_TOLERANT,

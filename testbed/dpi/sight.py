@@ -50,6 +50,8 @@ class Sight:
     from_inside: bool
     now: float
     data: bytes
+    second_data: bytes | None = None
+    """The stream with the other copy of bytes that came twice, to a censor that reads both."""
     compiled: CompiledPolicy
     volumes: Volumes
 
@@ -88,6 +90,12 @@ class Sight:
             raise AttributeError(name)
         value = self.__dict__[name] = read(self)
         return value
+
+    def reads_again(self, data: bytes) -> None:
+        """Look at other data than before."""
+        self.data = data
+        for name in _CONTENTS:
+            self.__dict__.pop(name, None)
 
     @property
     def name(self) -> str:

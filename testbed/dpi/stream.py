@@ -1,6 +1,9 @@
 """One side's TCP stream as a censor puts it together: as it arrives, in order only, or in full with overlaps.
 
 Bounded: no more than `longest` bytes are kept, and a segment further ahead than that is not believed.
+
+Hosts differ in which copy of bytes that came twice they take, so a censor that misses nothing keeps both (`either`):
+the stream with the first copies, and from the first difference on a second one with the last.
 """
 
 from __future__ import annotations
@@ -11,13 +14,14 @@ _HALF, _MASK = 1 << 31, 0xFFFFFFFF
 class Stream:
     """The bytes so far. `base` is the sequence number of the first byte."""
 
-    __slots__ = ("_data", "_known", "_settled", "base", "longest", "read_bytes")
+    __slots__ = ("_data", "_known", "_second", "_settled", "base", "longest", "read_bytes")
 
     def __init__(self, base: int, longest: int) -> None:
         self.base, self.longest = base & _MASK, longest
         self._data = bytearray()
         self._known: list[tuple[int, int]] = []
         """Which parts are filled: sorted, apart from each other."""
+        self._second: Stream | None = None
         self._settled = 0
         """So many bytes from the start stay as they are."""
         self.read_bytes = 0
@@ -28,6 +32,11 @@ class Stream:
         """The contiguous bytes from the start."""
         end = self._known[0][1] if self._known and self._known[0][0] == 0 else 0
         return bytes(self._data[:end])
+
+    @property
+    def second_content(self) -> bytes | None:
+        """The contiguous bytes with the last copy of each, where there was a choice."""
+        return None if self._second is None else self._second.content
 
     @property
     def next_seq(self) -> int:
@@ -45,6 +54,8 @@ class Stream:
         before = (seq - self.base) & _MASK
         if before < _HALF:
             self._settled = max(self._settled, min(before, (self.next_seq - self.base) & _MASK))
+            if self._second is not None:
+                self._second.settle(seq)
 
     def add(self, seq: int, payload: bytes, mode: str) -> bytes:
         """Take a segment in one of the modes of `Parser.reassembly`; return the contiguous bytes."""
@@ -57,9 +68,24 @@ class Stream:
         if mode == "in-order" and at != (self._known[0][1] if self._known else 0):
             return self.content
         payload = payload[: max(0, self.longest - at)]
+        if mode == "either" and payload:
+            if self._second is None and self._differs(at, payload):
+                self._second = self._copy()
+            if self._second is not None:
+                self._second._fill(at, payload, last_wins=True)
         if payload:
             self._fill(at, payload, last_wins=mode == "last-wins")
         return self.content
+
+    def _differs(self, at: int, payload: bytes) -> bool:
+        """Say whether a segment says something else than what is known."""
+        spans = ((max(at, low), min(at + len(payload), high)) for low, high in self._known)
+        return any(low < high and self._data[low:high] != payload[low - at : high - at] for low, high in spans)
+
+    def _copy(self) -> Stream:
+        twin = Stream(self.base, self.longest)
+        twin._data, twin._known, twin._settled = bytearray(self._data), list(self._known), self._settled
+        return twin
 
     def _fill(self, at: int, payload: bytes, *, last_wins: bool) -> None:
         end = at + len(payload)

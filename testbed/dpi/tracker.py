@@ -200,7 +200,9 @@ class Tracker:
                 deep.client_stream = stream
             else:
                 deep.server_stream = stream
-        return stream.add(_first_seq(sight), sight.payload, self._parser.reassembly)
+        content = stream.add(_first_seq(sight), sight.payload, self._parser.reassembly)
+        sight.second_data = stream.second_content
+        return content
 
     def show(self, sight: Sight, flow: Flow, opening: Opening) -> None:
         """Show a segment to the fingerprints: its own bytes, or what `data` has made of its stream with it."""
@@ -213,7 +215,7 @@ class Tracker:
         if stream is None or stream.is_full:
             opening.show(sight.from_client, sight.payload, sight.now, seq=_first_seq(sight))
         else:
-            opening.follow(sight.from_client, stream.content, sight.now)
+            opening.follow(sight.from_client, sight.data, sight.now)
 
 
 def _confirm(sight: Sight, flow: Flow) -> None:

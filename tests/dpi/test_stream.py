@@ -38,3 +38,15 @@ def test_in_order_takes_nothing_ahead() -> None:
     assert stream.add(100, b"first", "in-order") == b"first"
     assert stream.add(105, b"later", "in-order") == b"firstlater"
     assert stream.add(105, b"again", "in-order") == b"firstlater"
+
+
+@given(segments=SEGMENTS, base=st.sampled_from([0, 2**32 - 10]))
+def test_either_keeps_the_first_copies_and_the_last(segments: list[tuple[int, bytes]], base: int) -> None:
+    stream = Stream(base, 50)
+    content = b""
+    for at, payload in segments:
+        content = stream.add((base + at) % 2**32, payload, "either")
+    first, last = (naive(base, segments, last_wins=last_wins, longest=50) for last_wins in (False, True))
+    assert content == first
+    assert stream.second_content in (last, None)
+    assert stream.second_content is not None or first == last

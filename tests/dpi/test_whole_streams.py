@@ -51,7 +51,8 @@ def cut(said: bytes, chance: random.Random) -> list[tuple[int, bytes]]:
 class Talk:
     """A connection through a censor."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, dport: int = 4000) -> None:
+        self.dport = dport
         self.engine, self.now, self.notes = engine, 1000.0, list[Note]()
         self.next = {True: ISN, False: PEER_ISN}
         self.send(True, 0, b"", "S")
@@ -60,7 +61,8 @@ class Talk:
         self.send(True, 0, b"")
 
     def send(self, client: bool, at: int, content: bytes, flags: str = "PA") -> None:
-        src, dst, sport, dport = (CLIENT, SERVER, 40000, 4000) if client else (SERVER, CLIENT, 4000, 40000)
+        ends = (CLIENT, SERVER, 40000, self.dport) if client else (SERVER, CLIENT, self.dport, 40000)
+        src, dst, sport, dport = ends
         seq, ack = (self.next[client] + at) % 2**32, (self.next[not client] + ("S" in flags)) % 2**32
         packet = IP(src=src, dst=dst) / TCP(sport=sport, dport=dport, flags=flags, seq=seq, ack=ack) / Raw(content)
         self.now += 0.001
@@ -107,3 +109,34 @@ def test_data_in_a_syn_is_shown_only_to_those_who_read_it() -> None:
         engine = one_rule({"looks_like": ["ssh"]}, {"watch": True}, policy=policy)
         syn = IP(src=CLIENT, dst=SERVER) / TCP(sport=1, dport=2, flags="S", seq=9) / Raw(b"SSH-2.0-a\r\n")
         assert bool(engine.receive(bytes(syn), Side.INSIDE, 1.0).notes) is reads
+
+
+REQUEST = b"GET /?q=ultrasurf HTTP/1.1\r\nHost: a.com\r\n\r\n"
+JUNK = b"-" * 20
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [(0, REQUEST[:20]), (0, JUNK), (20, REQUEST[20:])],
+        [(0, JUNK), (0, REQUEST[:20]), (20, REQUEST[20:])],
+        [(20, REQUEST[20:]), (25, JUNK[:12]), (0, REQUEST[:20])],
+        [(25, JUNK[:12]), (20, REQUEST[20:]), (0, REQUEST[:20])],
+    ],
+    ids=["junk after", "junk before", "junk after, ahead", "junk before, ahead"],
+)
+@pytest.mark.parametrize("match", [{"http_host": {"patterns": ["=a.com"]}}, {"looks_like": ["http"]}])
+def test_bytes_that_come_twice_hide_nothing_from_a_strict_censor(
+    segments: list[tuple[int, bytes]], match: dict[str, object]
+) -> None:
+    """Hosts differ in the copy they take (Ptacek and Newsham 1998), so `strict` reads both."""
+    talk = Talk(one_rule(match, {"watch": True}, policy=STRICT))
+    talk.say(True, segments)
+    assert talk.notes
+
+
+def test_a_question_is_answered_once_whichever_copy_is_read() -> None:
+    question = bytes.fromhex("00170001010000010000000000000161036f7267000001") + b"\0\1"
+    talk = Talk(one_rule({"dns": {"patterns": ["=a.org"]}}, {"watch": True}, policy=STRICT), dport=53)
+    talk.say(True, [(0, question[:9]), (2, b"\xff\xff"), (9, question[9:]), (len(question), question)])
+    assert [note.evidence["dns"] for note in talk.notes] == ["a.org", "a.org"]
