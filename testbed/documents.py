@@ -231,6 +231,8 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "greater_than_equal": ("too small", "choose {ge:g} or more"),
     "less_than": ("too large", "choose less than {lt:g}"),
     "less_than_equal": ("too large", "choose {le:g} or less"),
+    "finite_number": ("not a finite number", "write digits"),
+    "string_too_short": ("empty text", "write some, or leave it out"),
     "too_short": ("has {actual_length} items", "give {min_length} or more"),
     "too_long": ("has too many items", "give {max_length} or fewer"),
 }
@@ -284,6 +286,7 @@ def _known_keys(model: type[BaseModel], location: Location) -> list[str]:
         for candidate in candidates
         if isinstance(candidate, type) and issubclass(candidate, BaseModel)
         for name, field in candidate.model_fields.items()
+        if not field.exclude
     }
     return sorted(keys)
 

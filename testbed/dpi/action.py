@@ -7,6 +7,7 @@ and `after + spread`, uniformly, by the engine's seed.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -38,6 +39,36 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _name(text: str) -> str:
+    """Return a name in its `xn--` form."""
+    try:
+        name = (text if text.isascii() else text.encode("idna").decode()).removesuffix(".")
+    except UnicodeError:
+        name = ""
+    if len(name) > 253 or not all(0 < len(label) < 64 for label in name.split(".")):
+        raise ValueError(f"{text[:80]!r} is not a name; write one like `blocked.example`")
+    return name
+
+
+def _ttl(value_s: float) -> float:
+    if value_s >= 1 << 31:
+        raise ValueError("a time to live has 31 bits; write `24855 d` or less")
+    return value_s
+
+
+def _line(text: str) -> str:
+    if re.search(r"[\r\n\0]", text):
+        raise ValueError("a line of a response has no line breaks; write it as one")
+    return text
+
+
+def _header(text: str) -> str:
+    if re.match("[!#$%&'*+.^_`|~0-9A-Za-z-]+:", _line(text)) is None:
+        raise ValueError(f"{text[:80]!r} is not a header line; write it like `Name: value`")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
 Addresses4 = Annotated[tuple[Annotated[str, _address(4)], ...], BeforeValidator(_listed)]
 Addresses6 = Annotated[tuple[Annotated[str, _address(6)], ...], BeforeValidator(_listed)]
 
@@ -72,6 +103,14 @@ class Reset(Late):
     payload: Hex = ""
     """Bytes carried, in hexadecimal."""
 
+    @model_validator(mode="after")
+    def _has_a_form(self) -> Reset:
+        if self.payload and self.payload_bytes:
+            raise ValueError("two payloads; give `payload` or `payload_bytes`")
+        if not self.seq_offsets or any(abs(offset) >= 1 << 32 for offset in self.seq_offsets):
+            raise ValueError("`seq_offsets` of 32 bits, one at least; write them like `[0, 1460]`")
+        return self
+
 
 class Unreachable(Late):
     """An ICMP error that quotes the offending packet (RFC 792, RFC 4443)."""
@@ -83,7 +122,8 @@ class Unreachable(Late):
 
 
 class DnsAnswer(Late):
-    """A forged answer. Without an address, a name or another `rcode` it is an empty NOERROR.
+    """A forged answer. Without an address, a name or an `rcode` it is A 127.0.0.1, with `rcode: noerror` alone an
+    empty NOERROR.
 
     Several addresses are a pool, one drawn for each answer. `malformed_edns`: the bug of 2021, which appends the
     record behind an EDNS query's OPT (facts/turkmenistan.md §1).
@@ -92,11 +132,11 @@ class DnsAnswer(Late):
     a: Addresses4 = ()
     aaaa: Addresses6 = ()
     """The forged IPv6 address, or a pool; what an AAAA question gets."""
-    cname: str | None = None
+    cname: Annotated[str, AfterValidator(_name)] | None = None
     """A name that the answer points to instead of an address."""
     rcode: Literal["noerror", "formerr", "servfail", "nxdomain", "notimp", "refused"] = "noerror"
     """The response code; with any but `noerror` there is no record."""
-    ttl: Duration = 300.0
+    ttl: Annotated[Duration, AfterValidator(_ttl)] = 300.0
     count: int = Field(default=1, ge=1, le=8)
     """Answers sent, each with its own draw from the pool (China has three injectors in parallel)."""
     authoritative: bool = False
@@ -119,11 +159,11 @@ class BlockPage(Late):
     """A forged HTTP response that ends the connection; with `location` a redirect."""
 
     status: int = Field(default=403, ge=100, le=599)
-    reason: str = "Forbidden"
+    reason: Line = "Forbidden"
     """The reason phrase behind the status."""
-    headers: tuple[str, ...] = ()
+    headers: tuple[Annotated[str, AfterValidator(_header)], ...] = ()
     """Further header lines, `Name: value`."""
-    location: str | None = None
+    location: Line | None = None
     """Where a redirect leads; sets the status to 302 unless another is given."""
     body: str = "<html><body><h1>Access denied</h1></body></html>\n"
     rst_peer: bool = False
@@ -147,7 +187,7 @@ class TlsAlert(Late):
 class Throttle(Strict):
     """A ceiling: `police` drops what exceeds it, `shape` delays it. One bucket a flow, a name or an inside host."""
 
-    rate: Rate
+    rate: Annotated[Rate, Field(gt=0)]
     burst: Size = 16000
     mode: Literal["police", "shape"] = "police"
     key: Literal["flow", "name", "host"] = "flow"
@@ -215,7 +255,9 @@ class Probe(Strict):
 
     after: Duration = 0.5
     """When the probes are sent, counted from the suspicious packet."""
-    sends: tuple[Literal["random", "replay", "http", "tls", "nothing"], ...] = ("random", "http", "tls")
+    sends: tuple[Literal["random", "replay", "http", "tls", "nothing"], ...] = Field(
+        default=("random", "http", "tls"), min_length=1
+    )
     """What each probing connection sends first."""
     proxy_if: Literal["silent", "any-data", "never"] = "silent"
     """`silent`: it accepts connections and answers none of the probes (a server that only talks to those who know)."""

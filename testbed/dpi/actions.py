@@ -90,13 +90,27 @@ class Acts:
         if action.drop is not None and action.drop != "packet":
             return Silence(rule.name, _DROP_SENDERS[action.drop])
         if action.throttle is not None:
-            about = {"flow": flow.key, "host": flow.client[0], "name": sight.name.encode()}[action.throttle.key]
+            about = {"flow": flow.key, "host": flow.inside_address, "name": sight.name.encode()}[action.throttle.key]
             if action.throttle.key == "flow":
                 return Slow(rule.name, action.throttle, Bucket())
             return Slow(rule.name, action.throttle, self._buckets.setdefault((rule.name, about), Bucket()))
         if action.freeze is not None:
             return Frozen(rule.name, action.freeze, self._frozen_at(rule.name, action.freeze, flow))
         return Impaired(rule.name, action.impair, self._chance) if action.impair is not None else None
+
+    def renewed(self, fate: Fate, rule: Rule, flow: Flow) -> Fate | None:
+        """Return a flow's fate as its rule, read again, has it: what was counted stays; None if it has none now."""
+        action = rule.action
+        if isinstance(fate, Slow) and action.throttle is not None:
+            return Slow(rule.name, action.throttle, fate.bucket)
+        if isinstance(fate, Frozen) and action.freeze is not None:
+            limit = self._frozen_at(rule.name, action.freeze, flow)
+            return Frozen(rule.name, action.freeze, limit, fate.bytes, fate.packets)
+        if isinstance(fate, Impaired) and action.impair is not None:
+            return Impaired(rule.name, action.impair, self._chance, fate.count)
+        if isinstance(fate, Silence) and action.drop in _DROP_SENDERS:
+            return Silence(rule.name, _DROP_SENDERS[action.drop])
+        return None
 
     def _frozen_at(self, rule: str, spec: Freeze, flow: Flow) -> float:
         """Return the bytes after which a flow freezes."""
@@ -124,7 +138,9 @@ class Acts:
                 return None
             self.dropped += 1
             return Decision(Verdict.DROP, notes=(note,))
-        if sight.proto != ip.TCP or sight.is_fragment or sight.flags & tcp.RST:
+        if sight.proto != ip.TCP or sight.is_fragment:
+            return None
+        if sight.flags & tcp.RST:
             return PASSED
         injections: tuple[Injection, ...] = self._injections.resets(rule.action.rst or Reset(), sight)
         self.decisions += 1

@@ -85,7 +85,8 @@ class Engine:
         }  # fmt: skip
 
     def replace_policy(self, policy: Policy, now: float) -> Note:
-        """Take another policy from the next packet on; flows stay known, what rules that are gone began ends.
+        """Take another policy from the next packet on; flows stay known, what rules that are gone began ends, and what
+        a changed rule began goes on as it says now.
 
         Of a policy by another name no rule is the same, whatever it is called.
         """
@@ -93,7 +94,8 @@ class Engine:
         self._take(policy)
         if policy.policy != before:
             self._began = self._generation
-        self._acts.blocks.forget(self._compiled.names if policy.policy == before else ())
+        lasting = {rule.name for rule in policy.rules if rule.residual is not None or rule.action.probe is not None}
+        self._acts.blocks.forget(lasting if policy.policy == before else ())
         return Note("policy", "", f"{before} gives way to {policy.policy}", {"rules": list(policy.rule_names)})
 
     def next_timer(self) -> float | None:
@@ -268,8 +270,9 @@ class Engine:
         known_since, flow.generation = flow.generation, self._generation
         flow.settled = None
         flow.candidates = self._standing.of(flow) if self._looks_at_host(flow) else NOBODY
-        if flow.fate is not None and (known_since < self._began or flow.fate.rule not in self._compiled.names):
-            flow.fate = None
+        if flow.fate is not None:
+            rule = None if known_since < self._began else self._compiled.policy.rule(flow.fate.rule)
+            flow.fate = None if rule is None else self._acts.renewed(flow.fate, rule, flow)
 
     def _looks_at_host(self, flow: Flow) -> bool:
         share = self.policy.filtered_hosts

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from testbed.documents import Strict
 from testbed.dpi.names import check_pattern
@@ -41,9 +41,9 @@ def _port_range(value: object) -> tuple[int, int]:
 
 def _hex(value: object) -> str:
     try:
-        return bytes.fromhex(str(value)).hex()
+        return bytes.fromhex(value if isinstance(value, str) else "?").hex()  # YAML has read a number: 0x0902 as 2306
     except ValueError:
-        raise ValueError(f"{value!r} is not hexadecimal bytes; write them like `09 02`") from None
+        raise ValueError(f'{value!r} is not hexadecimal bytes; write them in quotes, like "09 02"') from None
 
 
 def regex_bytes(text: str) -> bytes:
@@ -71,10 +71,37 @@ def _dns_type(value: object) -> int:
     raise ValueError(f"{value!r} is not a DNS type; write one like `AAAA` or `65`")
 
 
+def _country(value: str) -> str:
+    if re.fullmatch("[A-Za-z]{2}", value) is None:
+        raise ValueError(f"{value!r} is not a country; write its two letters, like `DE`")
+    return value
+
+
+def _plugin(value: str) -> str:
+    kind, _, rest = value.partition(":")
+    if not rest or kind not in ("python", "onnx") or (kind == "python" and not all(rest.rpartition(":")[::2])):
+        raise ValueError(f"{value!r} is not a plug-in; write `python:FILE:FUNCTION` or `onnx:FILE`")
+    return value
+
+
+def _fingerprint(kind: str, form: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if re.fullmatch(form, value.lower()) is None:
+            raise ValueError(f"{value!r} is not a {kind}; write it whole")
+        return value.lower()
+
+    return AfterValidator(check)
+
+
 PortRange = Annotated[tuple[int, int], BeforeValidator(_port_range)]
-Hex = Annotated[str, BeforeValidator(_hex)]
+Hex = Annotated[str, BeforeValidator(_hex), WithJsonSchema({"type": "string"})]
 Regex = Annotated[str, AfterValidator(_regex)]
 DnsType = Annotated[int, BeforeValidator(_dns_type)]
+Text = Annotated[str, Field(min_length=1)]
+Number32 = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+Country = Annotated[str, AfterValidator(_country)]
+Ja3 = Annotated[str, _fingerprint("JA3", "[0-9a-f]{32}")]
+Ja4 = Annotated[str, _fingerprint("JA4", "[tqd][0-9a-z]{2}[di][0-9]{4}[0-9a-z]{2}_[0-9a-f]{12}_[0-9a-f]{12}")]
 
 
 class NameSet(Strict):
@@ -93,13 +120,13 @@ class NameSet(Strict):
 class Signature(Strict):
     """The shape of one payload: length in bytes, first bytes in hexadecimal, bytes or a regular expression anywhere."""
 
-    length: int | None = None
-    shortest: int | None = None
-    longest: int | None = None
+    length: int | None = Field(default=None, ge=0)
+    shortest: int | None = Field(default=None, ge=0)
+    longest: int | None = Field(default=None, ge=0)
     prefix: Hex = ""
     offset: int = Field(default=0, ge=0)
     """Where `prefix` stands."""
-    contains: tuple[str, ...] = ()
+    contains: tuple[Text, ...] = ()
     """Any of these texts, anywhere, letters of either case (a censor's keyword list)."""
     regex: Regex | None = None
     """Python's, over the payload as Latin-1."""
@@ -108,17 +135,19 @@ class Signature(Strict):
     def _not_empty(self) -> Signature:
         if self == Signature.model_construct():
             raise ValueError("an empty signature; give a length, a prefix, a text or a regex")
+        if self.shortest is not None and self.longest is not None and self.shortest > self.longest:
+            raise ValueError("`shortest` is more than `longest`; exchange them")
         return self
 
 
 class HttpMatch(Strict):
     """Of an HTTP/1 request: its method, the texts in its target (`url`) or in the whole of it (`keyword`)."""
 
-    methods: tuple[str, ...] = ()
+    methods: tuple[Text, ...] = ()
     """Any of these methods; empty: any."""
-    url: tuple[str, ...] = ()
+    url: tuple[Text, ...] = ()
     """Any of these texts in the target, letters of either case."""
-    keyword: tuple[str, ...] = ()
+    keyword: tuple[Text, ...] = ()
     """Any of these texts anywhere in the request, letters of either case."""
 
 
@@ -131,11 +160,11 @@ class TlsMatch(Strict):
     """Whether it carries Encrypted Client Hello, extension 0xfe0d (GREASE looks the same)."""
     esni: bool | None = None
     """Whether it carries the older encrypted name, extension 0xffce."""
-    alpn: tuple[str, ...] = ()
+    alpn: tuple[Text, ...] = ()
     """Any of these offered."""
-    ja3: tuple[str, ...] = ()
+    ja3: tuple[Ja3, ...] = ()
     """MD5 of the JA3 string."""
-    ja4: tuple[str, ...] = ()
+    ja4: tuple[Ja4, ...] = ()
     """JA4 in its usual form, `t13d1516h2_8daaf6152771_b186095e22b6`."""
     shortest: int | None = None
     """Bytes of the ClientHello at least."""
@@ -144,7 +173,7 @@ class TlsMatch(Strict):
 class QuicMatch(Strict):
     """Of a QUIC long header (RFC 9000 §17.2), without decrypting anything."""
 
-    versions: tuple[int, ...] = ()
+    versions: tuple[Number32, ...] = ()
     """As numbers: 1, 0x6b3343cf. Empty: any that is known (1, 2, drafts 29 to 32); of others the kind isn't asked."""
     kinds: tuple[Literal["initial", "0rtt", "handshake", "retry", "version-negotiation"], ...] = ("initial",)
     """Any of these packet types; empty: any."""
@@ -155,10 +184,16 @@ class QuicMatch(Strict):
 class Bounds(Strict):
     """A number between two bounds."""
 
-    least: float | None = None
+    least: float | None = Field(default=None, allow_inf_nan=False)
     """The lower bound, itself included."""
-    most: float | None = None
+    most: float | None = Field(default=None, allow_inf_nan=False)
     """The upper bound, itself included."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Bounds:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError("`least` is more than `most`; exchange them")
+        return self
 
     def hold(self, value: float) -> bool:
         """Say whether a value lies between."""
@@ -192,14 +227,26 @@ class Volume(Strict):
     batches: tuple[TimeOfDay, ...] = ()
     """Times of day (UTC) at which new verdicts take effect; empty: at once."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Volume:
+        if self.up_to is not None and self.up_to < self.over:
+            raise ValueError("`up_to` is below `over`; give more than that")
+        return self
+
 
 class Clock(Strict):
-    """A time of day, in the emulated country (`from` may be after `to`: over midnight)."""
+    """A time of day, by the emulated clock, which is UTC's (`from` may be after `to`: over midnight)."""
 
     start: TimeOfDay = Field(alias="from")
     """When it begins."""
     end: TimeOfDay = Field(alias="to")
     """When it ends."""
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Clock:
+        if self.start == self.end:
+            raise ValueError("`from` and `to` are the same time of day; write `00:00` and `24:00` for the whole day")
+        return self
 
     def holds(self, now: float) -> bool:
         """Say whether a Unix time falls inside."""
@@ -247,15 +294,15 @@ class Match(Strict):
     """Which of its client's data packets this is, counted from 1; nothing else matches."""
     unanswered: int | None = Field(default=None, ge=1)
     """The client has sent this many data packets or more, and the server none."""
-    plugin: str | None = None
+    plugin: Annotated[str, AfterValidator(_plugin)] | None = None
     """`python:FILE:FUNCTION` or `onnx:FILE`; refused unless the user allows plug-ins."""
     addresses: tuple[str, ...] = ()
     """Prefixes, or names of address groups of the scenario."""
     address_lists: tuple[str, ...] = ()
     """Files in `policies/lists` with one prefix a line."""
-    countries: tuple[str, ...] = ()
+    countries: tuple[Country, ...] = ()
     """Of the contacted host, by the table `policies/lists/geo-emulated.csv`."""
-    networks: tuple[int, ...] = ()
+    networks: tuple[Number32, ...] = ()
     """AS numbers of the contacted host, by the same table."""
     ports: tuple[PortRange, ...] = ()
     protocol: Literal["tcp", "udp", "icmp"] | None = None

@@ -6,6 +6,7 @@ from testbed.dpi.match import NAME_KEYS, Match
 from testbed.dpi.parser import Parser
 from testbed.dpi.rule import Rule
 
+_TCP_WORDS = ("moment", "needs_handshake")
 _ALL = frozenset(("tcp", "udp", "icmp"))
 _TCP, _UDP = frozenset(("tcp",)), frozenset(("udp",))
 _OVER = {"http_host": _TCP, "sni": _TCP, "http": _TCP, "encrypted": _TCP, "quic_sni": _UDP, "quic": _UDP}
@@ -14,7 +15,7 @@ _NO_QUESTION = ("http_host", "sni", "http", "encrypted", "quic_sni", "quic", "tl
 
 
 def misfit(rule: Rule, parser: Parser) -> tuple[str, str, str] | None:
-    """Return the part that is wrong (`match` or `action`), what is wrong and the mend; None if the rule can act."""
+    """Return the part that is wrong (`match`, `action`, …), what is wrong and the mend; None if the rule can act."""
     over = _transports(rule.match, parser)
     kind = rule.action.kind
     named = {key for part in _all_of(rule.match) for key in NAME_KEYS if getattr(part, key) is not None}
@@ -23,6 +24,10 @@ def misfit(rule: Rule, parser: Parser) -> tuple[str, str, str] | None:
     if kind in _TCP_ONLY and "tcp" not in over:
         what = f"`{kind}` needs TCP, and this is {' or '.join(sorted(map(str.upper, over)))}"
         return "action", what, "take another action, such as `drop: packet`"
+    waits = next((word for word in _TCP_WORDS if word in rule.model_fields_set), None)
+    if waits is not None and "tcp" not in over:
+        what = f"`{waits}` is of TCP, and this is {' or '.join(sorted(map(str.upper, over)))}"
+        return waits, what, "leave it out"
     if kind == "dns_answer" and any(getattr(part, key) for part in _all_of(rule.match) for key in _NO_QUESTION):
         return "action", "`dns_answer` needs a DNS question, and this is none", "match `dns`, or take another action"
     return None

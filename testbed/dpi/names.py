@@ -53,14 +53,15 @@ class NameIndex:
         Of suffixes the longest is returned, of substrings and of regexes the one that was written first.
         """
         name = name.lower()
-        pattern = self._whole(name[:-1] if name[-1:] == "." else name)
+        bare = name[:-1] if name[-1:] == "." else name
+        pattern = self._whole(bare)
         if pattern is not None:
             return pattern
         part = self._substrings.find(name)
         if part is not None:
             return f"*{part}*"
         for regex in self._regexes:
-            if regex.search(name):
+            if regex.search(bare) or (bare is not name and regex.search(name)):
                 return f"/{regex.pattern}/"
         return None
 

@@ -18,7 +18,7 @@ from testbed.wire.quic_packet import KEYED
 class Parser(Strict):
     """What the censor's parsers do."""
 
-    dns_max_count: int = 65535
+    dns_max_count: int = Field(default=65535, ge=0)
     """A message with a larger section count is not looked at."""
     dns_over_tcp: bool = False
     """Questions over TCP port 53 are read too."""
@@ -28,7 +28,7 @@ class Parser(Strict):
     """White space between the version and the line's end is skipped, newlines too."""
     http_space_before_host: bool = False
     """White space other than one blank before the host value is skipped, newlines too."""
-    http_longest_host: int = 256
+    http_longest_host: int = Field(default=256, ge=0)
     """A host value of more bytes, padding included, is not looked at."""
     http_leading_space: bool = False
     """Blanks and tabs before the method are skipped."""
@@ -68,6 +68,8 @@ class Parser(Strict):
     """A ClientHello in several TLS records is put together."""
     tls_skip_records: bool = False
     """Records of other types before a ClientHello, such as an alert, are stepped over."""
+    tls_loose_lengths: bool = False
+    """A ClientHello whose list of extensions doesn't end where the hello does is searched for a name all the same."""
     quic_versions: tuple[int, ...] = (1, 0x6B3343CF)
     """Versions whose Initials are decrypted."""
     quic_join: Literal["frame", "packet", "datagram", "flow"] = "flow"

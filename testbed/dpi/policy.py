@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from testbed import shipped
 from testbed.documents import Document, Strict, validate
@@ -58,10 +58,19 @@ class Hit:
     pattern: str
 
 
+def _preset(name: str) -> str:
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        raise ValueError(
+            f"no preset `{name}`; " + (f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(PRESETS))}")
+        )
+    return name
+
+
 class Policy(Strict):
     """A censor."""
 
-    policy: str
+    policy: str = Field(min_length=1)
     title: str
     about: str = ""
     extends: str | None = None
@@ -71,7 +80,7 @@ class Policy(Strict):
     """Rules of the extended policy that are left out."""
     placement: Literal["on-path", "in-path"] = "on-path"
     """An on-path censor sees copies: it can inject, but neither drop nor delay."""
-    preset: str | None = None
+    preset: Annotated[str, AfterValidator(_preset)] | None = None
     """A named set of `parser` and `tracking` values; what is given beside it counts instead."""
     filtered_hosts: Fraction = 1.0
     """Share of the inside hosts that this censor looks at, always the same ones by the seed."""
@@ -96,19 +105,19 @@ class Policy(Strict):
     @classmethod
     def _take_preset(cls, value: Any) -> Any:
         """Put the preset's values under those given here."""
-        if not isinstance(value, dict) or value.get("preset") is None:
-            return value
-        preset = PRESETS.get(str(value["preset"]))
+        preset = PRESETS.get(str(value.get("preset"))) if isinstance(value, dict) else None
         if preset is None:
-            near = difflib.get_close_matches(str(value["preset"]), PRESETS, 1)
-            mend = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(PRESETS))}"
-            raise ValueError(f"no preset `{value['preset']}`; {mend}")
+            return value
         return {**value, **{key: _under(preset.get(key, {}), value.get(key)) for key in ("parser", "tracking")}}
 
     @property
     def rule_names(self) -> tuple[str, ...]:
         """The names of the rules, in order."""
         return tuple(rule.name for rule in self.rules)
+
+    def rule(self, name: str) -> Rule | None:
+        """Return the rule of that name."""
+        return next((rule for rule in self.rules if rule.name == name), None)
 
     @property
     def chances(self) -> dict[str, float]:
@@ -208,6 +217,10 @@ def load_policy(reference: str | Path, groups: Mapping[str, Sequence[str]] | Non
         return _program(Path(reference))
     inherited = read_inherited(reference)
     document = inherited.document
+    filled_in = [key for key in document.data if key in Policy.model_fields and Policy.model_fields[key].exclude]
+    if filled_in:
+        mend = "leave it out: nothing in a policy file sets this"
+        raise InputError([document.problem((key,), f"unknown key `{key}`", mend) for key in filled_in])
     policy = validate(document, Policy)
     known_groups = {name: tuple(values) for name, values in (groups or {}).items()}
     problems = _reference_problems(document, policy, known_groups if groups is not None else None)
@@ -316,6 +329,9 @@ def _reference_problems(
 ) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[str] = set()
+    if policy.placement == "on-path" and policy.parser.unparsed == "drop":
+        what = "an on-path censor can't drop what it can't read"
+        problems.append(document.problem(("parser", "unparsed"), what, "write `placement: in-path`"))
     for index, rule in enumerate(policy.rules):
         place = ("rules", index)
         if rule.name in seen:

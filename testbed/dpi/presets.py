@@ -18,6 +18,7 @@ _TM_2022: Preset = {
     "parser": {
         "dns_max_count": 25, "reassembly": "none", "http_leading_newline": False, "http_space_after_version": False,
         "http_space_before_host": False, "http_longest_host": 256, "verify_checksum": False,
+        "tls_loose_lengths": True,  # I: so are the hellos by which ART measured names, all but those of 11 letters
     },
     "tracking": {"teardown": {"flags": ("R", "RA"), "checks": "4-tuple", "effect": "blind", "before_entry": True}},
 }  # fmt: skip

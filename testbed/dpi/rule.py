@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from testbed.documents import Strict
 from testbed.dpi.action import Action, Residual
@@ -16,7 +16,7 @@ class Evidence(Strict):
     """Why a rule may claim what it does: M measured, R reported, I inferred, U unknown, G general, D digest."""
 
     mark: Literal["M", "R", "I", "U", "D", "G", "M+R"]
-    source: str
+    source: str = Field(min_length=1)
     note: str = ""
 
 
@@ -32,7 +32,7 @@ class TimedProbability(Strict):
 class Rule(Strict):
     """One rule. Rules are asked in the policy's order; the first that matches acts."""
 
-    name: str
+    name: str = Field(min_length=1)
     match: Match
     action: Action
     residual: Residual | None = None

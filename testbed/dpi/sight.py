@@ -193,7 +193,7 @@ def _sni(sight: Sight) -> str | None:
     except tls.NeedMore:
         return tls.sni_of_beginning(data)
     except ValueError:
-        return None
+        return tls.sni_of_beginning(data, loose=True) if parser.tls_loose_lengths else None
 
 
 def _may_be_tls(sight: Sight) -> bool:

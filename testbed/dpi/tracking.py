@@ -26,6 +26,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Literal
 
+from pydantic import Field
+
 from testbed.documents import Strict
 from testbed.wire.tcp import ACK, FIN, RST, SYN
 
@@ -114,7 +116,7 @@ class Tracking(Strict):
     """The segment that gives the new sequence number is itself inspected."""
     resync_takes: Literal["any", "expected"] = "any"
     """The segment that ends `resync`: any of the flow, or the one that continues the old sequence."""
-    table: int = 1_000_000
+    table: int = Field(default=1_000_000, ge=1)
     """Flows held at most; the one that was silent longest goes first, and is counted."""
 
     def transitions(self) -> dict[tuple[Entry, Event], Entry]:

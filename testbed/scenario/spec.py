@@ -204,7 +204,7 @@ class Scenario(Strict):
     duration: Annotated[Duration, Field(gt=0, le=604800)] = 30.0
     """How long the run lasts."""
     clock: TimeOfDay = 43200.0
-    """The time of day at which the run begins, in the emulated country."""
+    """The time of day (UTC) at which the run begins."""
     link: Link = "national-2021"
     """The national link: a name, a file, `none` for unshaped, or written out."""
     policy: str = "open"

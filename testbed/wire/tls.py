@@ -106,16 +106,18 @@ def server_name(
     return None
 
 
-def sni_of_beginning(data: memoryview | bytes) -> str | None:
+def sni_of_beginning(data: memoryview | bytes, *, loose: bool = False) -> str | None:
     """Read the server name from the first bytes of a hello that goes on in later packets; None if it isn't whole.
 
-    A censor that reads packets one by one pads nothing: it finds the extension whole or it does not.
+    A censor that reads packets one by one pads nothing: it finds the extension whole or it does not. A `loose` one
+    does not mind where the list of extensions is said to end.
     """
     if len(data) < 9 or data[0] != HANDSHAKE_RECORD or data[1] != 3 or data[5] != CLIENT_HELLO:
         return None
     end = min(len(data), 5 + (data[3] << 8 | data[4]), 9 + int.from_bytes(data[6:9], "big"))
     try:
         at, stop = _extension_block(data, 9, end, whole=False)
+        stop = end if loose else stop
         while at + 4 <= min(stop, end):
             kind, length = _PAIR.unpack_from(data, at)
             at += 4 + length

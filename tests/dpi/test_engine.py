@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,8 @@ from tests.dpi.playbook import (
     Playbook,
     Send,
     ack,
+    answer,
+    between,
     client_hello,
     data,
     dropped,
@@ -169,6 +173,60 @@ def test_another_policy_s_rule_is_another_whatever_its_name(name: str, ends: boo
     book >> data(b"more of the flow")
     assert (book.last.verdict.value == "pass") is ends
     assert bool(censor.remembers()["blocks"]) is not ends
+
+
+def one_policy(action: dict[str, Any], **rule: Any) -> Policy:
+    whole = {"name": "r", "match": {"sni": {"patterns": ["=a.com"]}}, "action": action, **rule}
+    whole["evidence"] = {"mark": "G", "source": "test"}
+    return Policy.model_validate({"policy": "p", "title": "t", "placement": "in-path", "rules": [whole]})
+
+
+def test_what_a_changed_rule_began_goes_on_as_it_says_now() -> None:
+    def throttled(rate: str) -> Policy:
+        return one_policy({"throttle": {"rate": rate, "burst": "2 kB", "mode": "shape"}})
+
+    censor = Engine(throttled("800 kbit/s"), seed=1)
+    book = connected(playbook(censor)) >> client_hello("a.com") >> data(bytes(1800)) >> data(bytes(960))
+    fast = (book.last.until or 0) - book.now
+    censor.replace_policy(throttled("80 kbit/s"), book.now)
+    book >> data(bytes(960))
+    assert (book.last.until or 0) - book.now > 5 * fast
+    censor.replace_policy(one_policy({"watch": True}), book.now)
+    book >> data(bytes(960)) << silence()
+    assert book.last.verdict is Verdict.PASS
+
+
+def test_a_rule_that_leaves_no_block_any_more_has_none() -> None:
+    residual = {"lasts": "90 s", "key": "3-tuple", "reaction": "drop"}
+    censor = Engine(one_policy({"drop": "packet"}, residual=residual), seed=1)
+    book = connected(playbook(censor)) >> client_hello("a.com") >> data(b"more") << dropped()
+    censor.replace_policy(one_policy({"drop": "packet"}), book.now)
+    book >> data(b"more still") << silence()
+
+
+def test_a_block_that_resets_leaves_datagrams_to_the_rules() -> None:
+    """A block on two hosts let every question between them pass unread for its time."""
+    rules = [
+        {"name": "tls", "match": {"sni": {"patterns": ["=a.com"]}}, "action": {"rst": {}},
+         "residual": {"lasts": "90 s", "key": "2-tuple"}},
+        {"name": "dns", "match": {"dns": {"patterns": ["=a.com"]}}, "action": {"dns_answer": {}}},
+    ]  # fmt: skip
+    whole = [{**rule, "evidence": {"mark": "G", "source": "test"}} for rule in rules]
+    policy = Policy.model_validate({"policy": "p", "title": "t", "rules": whole})
+    book = connected(playbook(Engine(policy, seed=1))) >> client_hello("a.com") << reset(INSIDE)
+    book >> query("a.com") << answer()
+
+
+def test_a_bucket_of_a_host_is_that_of_the_inside_host() -> None:
+    censor = engine(
+        {"sni": {"patterns": ["=a.com"]}}, {"throttle": {"rate": "8 kbit/s", "burst": "2 kB", "key": "host"}}
+    )
+    book = playbook(censor)
+    for outside in ("198.18.0.71", "198.18.0.72"):
+        ends: dict[str, Any] = {"client": outside, "server": "100.64.9.9", "from_outside": True}
+        for step in (syn(), syn_ack(), ack(), client_hello("a.com"), data(bytes(1300))):
+            book >> between(step, **ends)
+    assert book.last.verdict is Verdict.THROTTLE
 
 
 def test_injected_packets_are_what_scapy_would_build() -> None:

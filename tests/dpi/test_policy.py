@@ -42,6 +42,11 @@ def test_shipped_policies_load_and_show_evidence(name: str) -> None:
         (HEAD + WHOLE.replace("rst", "dns_answer"), 5, "needs a DNS question"),
         (HEAD + WHOLE.replace("sni:", "protocol: udp, sni:"), 5, "no packet is all of this"),
         (HEAD + WHOLE.replace("sni:", "all: [{quic: true}], sni:"), 5, "no packet is all of this"),
+        ("program: /bin/true\n" + HEAD + WHOLE, 1, "unknown key `program`"),
+        ("plugins: {}\n" + HEAD + WHOLE, 1, "unknown key `plugins`"),
+        ("preset: tm-2202\n" + HEAD + WHOLE, 1, "did you mean `tm-2022`"),
+        ("tracking: {table: 0}\n" + HEAD + WHOLE, 1, "too small"),
+        ("parser: {unparsed: drop}\n" + HEAD.replace("in-path", "on-path") + WHOLE, 1, "can't read"),
     ],
 )
 def test_wrong_policies_are_told_with_their_line(tmp_path: Path, text: str, line: int, part: str) -> None:
@@ -51,6 +56,69 @@ def test_wrong_policies_are_told_with_their_line(tmp_path: Path, text: str, line
         load_policy(path)
     told = [(item.place, f"{item.what} {item.mend}") for item in caught.value.problems]
     assert any(place == f"{path}:{line}" and part in what for place, what in told), told
+
+
+@pytest.mark.parametrize(
+    ("match", "part"),
+    [
+        ("entropy: {least: 5, most: 3}", "exchange them"),
+        ("entropy: {least: .nan}", "not a finite number"),
+        ("payload: [{shortest: 9, longest: 3}]", "exchange them"),
+        ("payload: [{prefix: 0x0902}]", "in quotes"),
+        ("payload: [{contains: ['']}]", "empty text"),
+        ("http: {url: ['']}", "empty text"),
+        ("clock: {from: '10:00', to: '10:00'}", "same time of day"),
+        ("volume: {over: 10 GB, up_to: 1 GB}", "below `over`"),
+        ("countries: [Germany]", "two letters"),
+        ("networks: [-3]", "too small"),
+        ("quic: {versions: [-1]}", "too small"),
+        ("tls: {ja3: [abc]}", "not a JA3"),
+        ("tls: {ja4: [abc]}", "not a JA4"),
+        ("plugin: 'perl:x'", "not a plug-in"),
+        ("plugin: 'python:x.py'", "not a plug-in"),
+    ],
+)
+def test_what_no_packet_fulfils_is_told(tmp_path: Path, match: str, part: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(HEAD + WHOLE.replace("sni: {patterns: [.a.com]}", match).replace("rst", "icmp"))
+    with pytest.raises(InputError, match=f"{path}:5: .*{part}"):
+        load_policy(path)
+
+
+@pytest.mark.parametrize(
+    ("action", "part"),
+    [
+        ("throttle: {rate: 0, mode: shape}", "choose more than 0"),
+        ("rst: {seq_offsets: []}", "one at least"),
+        ("rst: {seq_offsets: [99999999999]}", "32 bits"),
+        ("rst: {payload: '00', payload_bytes: 3}", "two payloads"),
+        ("probe: {sends: []}", "give 1 or more"),
+        ("block_page: {headers: [no colon]}", "not a header line"),
+        ('block_page: {headers: ["A: b\\r\\n\\r\\nc"]}', "no line breaks"),
+        ('block_page: {location: "a\\nb"}', "no line breaks"),
+    ],
+)
+def test_an_action_that_has_no_form_is_told(tmp_path: Path, action: str, part: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(HEAD + WHOLE.replace("rst: {}", action))
+    with pytest.raises(InputError, match=f"{path}:5: .*{part}"):
+        load_policy(path)
+
+
+@pytest.mark.parametrize("answer", ["ttl: 99999999999 s", f"cname: {'a' * 64}.b", "cname: ''", "cname: a..b"])
+def test_a_record_that_has_no_form_is_told(tmp_path: Path, answer: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(HEAD + WHOLE.replace("sni:", "dns:").replace("rst: {}", f"dns_answer: {{{answer}}}"))
+    with pytest.raises(InputError, match=f"{path}:5: "):
+        load_policy(path)
+
+
+@pytest.mark.parametrize("word", ["moment: syn", "needs_handshake: true"])
+def test_words_of_tcp_are_not_for_datagrams(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(HEAD + WHOLE.replace("sni:", "dns:").replace("rst: {}}", "drop: packet}, " + word))
+    with pytest.raises(InputError, match=f"{path}:5: .* is of TCP"):
+        load_policy(path)
 
 
 def test_what_can_act_is_not_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from scapy.layers.inet import IP, TCP, UDP
 
 from testbed.dpi.engine import Engine
 from testbed.dpi.policy import Policy, load_policy
+from testbed.wire import tls
 from tests.dpi.playbook import (
     CLIENT,
     DPORT,
@@ -251,6 +252,28 @@ def test_direct_tor_is_cut(book: Playbook) -> None:
 @pytest.mark.parametrize("name", ["www.msftncsi.com", "connectivitycheck.gstatic.com"])
 def test_connectivity_checks_still_work(book: Playbook, name: str) -> None:
     book >> query(name) << silence()
+    connected(book, 80) >> request(name) << silence()
+
+
+@pytest.mark.parametrize(("name", "hit"), [
+    ("www.google.de", True), ("google.com.tr", True), ("google.co.uk.", True), ("google.com", False),
+    ("xgoogle.de", False),
+])  # fmt: skip
+def test_google_is_blocked_under_countries_domains(policy: Policy, name: str, hit: bool) -> None:
+    connected(playbook(Engine(policy, seed=1))) >> client_hello(name) << (reset(INSIDE) if hit else silence())
+    playbook(Engine(policy, seed=1)) >> query(name) << (answer() if hit else silence())
+
+
+@pytest.mark.parametrize("name", ["vk.com", "www.facebook.com", "a-long-name-of-a-blocked-site.twitter.com"])
+def test_the_hellos_by_which_names_were_measured(book: Playbook, name: str) -> None:
+    """ART's `https_censorship.py` writes the length of the extensions as if every name had 11 letters."""
+    right = hello_bytes(name)
+    at = right.index(b"\x01\0", 40) + 2
+    content = (
+        right[:at] + (int.from_bytes(right[at : at + 2], "big") + 11 - len(name)).to_bytes(2, "big") + right[at + 2 :]
+    )
+    assert tls.sni_of_beginning(content) is None or len(name) < 11
+    connected(book) >> data(content) << reset(INSIDE)
 
 
 def test_no_rule_claims_what_was_not_found(policy: Policy) -> None:
