@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from testbed.errors import MachineError, TestbedError, UnfaithfulError
+from testbed.errors import InputError, MachineError, Problem, TestbedError, UnfaithfulError
 
 if TYPE_CHECKING:
     from testbed.session import CensoredNet
@@ -41,6 +41,12 @@ _HELP = {
     "missing": "what becomes of a test if the machine lacks something: error or skip",
     "keep": "keep run directories (captures, decisions, reports) below this folder",
 }
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a mark that came too late to bring the test its net: it would pass without any censor."""
+    if item.get_closest_marker("behind") is not None and "censored_net" not in getattr(item, "fixturenames", ()):
+        pytest.fail("behind(…) was added to a test that has no net; let the test ask for `censored_net`", pytrace=False)
 
 
 class Kind(NamedTuple):
@@ -102,6 +108,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.fail(f"behind({unknown[0]}=…): no such key; known: {', '.join(_KEYS)}", pytrace=False)
     if not marker.args or not all(isinstance(policy, (str, Path)) for policy in marker.args):
         pytest.fail('behind(…) names no policy; write `@pytest.mark.behind("tm-2022")`', pytrace=False)
+    marked = [node for node, _ in metafunc.definition.iter_markers_with_node("behind")]
+    if marked.count(marked[0]) > 1:  # only the last would count
+        pytest.fail('behind(…) stands twice; name all policies in one: `behind("tm-2022", "china")`', pytrace=False)
     if "testbed_policy" not in metafunc.fixturenames:
         metafunc.fixturenames.append("testbed_policy")
     ids = [Path(policy).stem if str(policy).endswith((".yaml", ".yml")) else str(policy) for policy in marker.args]
@@ -198,6 +207,16 @@ def _net_for(request: pytest.FixtureRequest, nets: Nets, asked: dict[str, Any]) 
     return nets.get(Kind(str(link) if link else None, str(scenario) if scenario else None))
 
 
+def _only_policy(marker: pytest.Mark | None) -> str:
+    """Return the policy of a test that could not be run once for each: of `unittest`, or marked after collection."""
+    if marker is None:
+        return "open"
+    if len(marker.args) != 1:
+        said = "a test of unittest, or one marked after collection, stands behind one policy"
+        raise InputError([Problem(f"behind{marker.args}", said, "name one, or write a plain function")])
+    return str(marker.args[0])
+
+
 @pytest.fixture
 def censored_net(
     request: pytest.FixtureRequest, testbed_nets: Nets, testbed_policy: str | None
@@ -205,11 +224,12 @@ def censored_net(
     """Give a live net (`testbed.session.CensoredNet`): behind the policy of the marker `behind`, else uncensored."""
     marker = request.node.get_closest_marker("behind")
     asked = dict(marker.kwargs) if marker else {}
+    policy = testbed_policy or _only_policy(marker)
     with _missing(request.config):
         net = _net_for(request, testbed_nets, asked)
     request.node.stash.setdefault(_USES, []).append(Use(net, len(net.history), judged=True))
     try:
-        net.enter(testbed_policy or "open", control=asked.get("control"), phase=request.node.nodeid)
+        net.enter(policy, control=asked.get("control"), phase=request.node.nodeid)
         yield net
     finally:
         net.leave(forget=False)

@@ -34,8 +34,13 @@ class Response:
     @property
     def title(self) -> str:
         """The title of an HTML page, empty if it has none."""
-        found = _TITLE.search(self.start)
-        return html.unescape(found[1].decode("utf-8", "replace")).strip() if found else ""
+        return title_of(self.start)
+
+
+def title_of(start: bytes) -> str:
+    """Return the title of an HTML page that begins so, empty if it has none."""
+    found = _TITLE.search(start)
+    return html.unescape(found[1].decode("utf-8", "replace")).strip() if found else ""
 
 
 async def get(url: str, access: Access, address: str | None = None) -> Response:

@@ -19,15 +19,20 @@ _KINDS = {"scenarios": "scenarios", "policies": "policies", "links": "scenarios/
 
 
 @click.command("list", short_help="What ships: scenarios, policies, links, recipes, matrices, profiles, apps.")
+@click.argument("kinds", nargs=-1, metavar="[KIND]…", type=click.Choice([*_KINDS, "profiles", "apps"]))
 @click.option("--json", "as_json", is_flag=True, help="Print the lists as JSON.")
-def command(as_json: bool) -> int:
-    """List the scenarios, policies, links, recipes, matrices, messenger profiles and kinds of app that ship."""
+def command(kinds: tuple[str, ...], as_json: bool) -> int:
+    """List the scenarios, policies, links, recipes, matrices, messenger profiles and kinds of app that ship.
+
+    `testbed list recipes policies` lists these alone.
+    """
     found = {
         kind: {name: _title(shipped.find(name, folder)) for name in shipped.names(folder)}
         for kind, folder in _KINDS.items()
     }
     found["profiles"] = {name: profiles.load_profile(name).title for name in profiles.names()}
     found["apps"] = {kind: inspect.cleandoc(model.__doc__ or "").splitlines()[0] for kind, model in PARAMS.items()}
+    found = {kind: entries for kind, entries in found.items() if kind in (kinds or found)}
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return 0

@@ -98,6 +98,11 @@ class Engine:
         self._acts.blocks.forget(lasting if policy.policy == before else ())
         return Note("policy", "", f"{before} gives way to {policy.policy}", {"rules": list(policy.rule_names)})
 
+    def forget_flows(self) -> None:
+        """Let what comes next of any flow be its first packet: a datagram's ports alone don't say that it is new."""
+        for table in (self._tcp, self._udp, *self._others.values()):
+            table.clear()
+
     def next_timer(self) -> float | None:
         """Return when `handle_timer` wants to be called; this engine's injections carry their own delay."""
         return None

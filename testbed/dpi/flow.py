@@ -176,6 +176,11 @@ class FlowTable:
         queue.append(flow)
         return flow
 
+    def clear(self) -> None:
+        """Forget every flow; none of them is counted as thrown out."""
+        self.by_key.clear()
+        self._queue.clear()
+
     def _let_go(self, oldest: Flow, now: float) -> None:
         """Forget a flow taken from the queue if it is idle; else queue it again."""
         if oldest.queued_at >= 0 and now - oldest.last_seen <= IDLE_S:

@@ -302,6 +302,8 @@ class LiveBox:
         if operation == "policy":
             self._policy = load_allowed(request["policy"], self.config.groups, plugins=self.config.plugins)
             self._disabled = set()
+            if request.get("fresh"):
+                self.engine.forget_flows()
         elif operation == "rule":
             if request["rule"] not in self._policy.rule_names:
                 raise KeyError(f"no rule {request['rule']!r}; known: {', '.join(self._policy.rule_names)}")

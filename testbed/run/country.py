@@ -202,10 +202,14 @@ class Country:
         """Replace a box's policy while packets flow."""
         control.call(self.directory.control(box), {"op": "policy", "policy": policy}, timeout_s=10)
 
-    def renew_policy(self, box: str, policy: str) -> None:
-        """Give a box a policy, if only the one it has, and let it forget what anybody did: running blocks end."""
+    def renew_policy(self, box: str, policy: str, *, fresh: bool = False) -> None:
+        """Give a box a policy, if only the one it has, and let it forget what anybody did: running blocks end.
+
+        `fresh`: nothing runs, and what begins anew is new, a datagram between the same ports too.
+        """
         for each in dict.fromkeys(("open", policy)):
-            self.set_policy(box, each)
+            request = {"op": "policy", "policy": each, "fresh": fresh}
+            control.call(self.directory.control(box), request, timeout_s=10)
 
     def set_rule(self, box: str, rule: str, enabled: bool) -> None:
         """Switch one rule of a box's policy on or off."""

@@ -99,7 +99,7 @@ class Held:
 
     def _policy(self, request: Mapping[str, Any]) -> Answer:
         """Replace a policy; what the old one had begun ends, and resolvers `forget` what they learned under it."""
-        self._country.renew_policy(request["box"], request["policy"])
+        self._country.renew_policy(request["box"], request["policy"], fresh=bool(request.get("fresh")))
         if request["forget"]:
             forget_names()
         return {}

@@ -20,6 +20,7 @@ from testbed.clock import RunClock
 from testbed.dpi.policy import load_policy
 from testbed.errors import MachineError, TestbedError
 from testbed.net.stem import Stem
+from testbed.report.why import endpoints
 from testbed.run import faithful, gate, record
 from testbed.run.controls import PASSING_ONES, RACES, candidates, fit, sees_one_at_a_time, with_path
 from testbed.run.country import Country
@@ -31,7 +32,7 @@ from testbed.scenario.spec import ToolSpec
 from testbed.tools import judge
 from testbed.tools.logs import last_lines
 from testbed.tools.recipe import Recipe, load_recipe
-from testbed.tools.runner import Tool, ToolError
+from testbed.tools.runner import PortTakenError, Tool, ToolError
 
 _BOX, _TOOL_HOST, _CONTROL_HOST = "gateway", "client1", "client2"
 _SITE = "198.18.0.80"
@@ -99,7 +100,11 @@ class Trial:
 
     def _controls(self, policy: str, judged: bool) -> dict[str, Any]:
         passing = {"name": "passing", "kind": "all", "urls": list(PASSING_ONES)}
-        blocked = {"name": "blocked", "kind": "all", "urls": self._candidates([policy] if judged else self._policies())}
+        blocked = {
+            "name": "blocked",
+            "kind": "all",
+            "urls": self._candidates([policy] if judged else ["open", *self.asked.policies]),
+        }
         if judged and sees_one_at_a_time(load_policy(policy)):
             seen = self._measure(_CONTROL_HOST, [passing], {"address": self._pinned()})
             first = [url for url in blocked["urls"] if url in self._reachable][:1]
@@ -118,9 +123,6 @@ class Trial:
             self._bare = judge.load(seen.get("load", []))
         return judge.controls(seen.get("passing", []), seen.get("blocked", []), self._reachable)
 
-    def _policies(self) -> list[str]:
-        return ["open", *self.asked.policies]
-
     def _load_job(self, site: str) -> dict[str, Any]:
         link = self.country.spec.link
         rate = min((side.rate or 1e9) for side in (link.up, link.down)) if link is not None else 1e9
@@ -137,18 +139,30 @@ class Trial:
         found = nothing_under(self.asked.labels.get(policy, policy))
         found |= {"why": self._two_sided(policy, controls, judged), "controls": controls}
         if judged:  # what the control said is not the tool's fault: some silence a server for ever
-            self.country.renew_policy(_BOX, policy)
+            self.country.renew_policy(_BOX, policy, fresh=True)
         first_event = self._counted_events()
         target = controls["blocked"] or self._target_when_open()
-        found |= self._tested(target)
+        tested = self._tested(target)
+        found["why"] += tested.pop("why")
+        found |= tested
         found["blocked_by"] = judge.blocked_by(self._own_events(first_event))
         found["why"] += self._went_around(found)
         works = opened is None or opened["outcome"] != "broken"
         found["outcome"] = outcome_word(found, judged=judged, works=works)
         found["verdict"] = "invalid" if found["why"] else found["outcome"]
         if self.asked.soak_s and judged and found["outcome"] == "passes":
-            found["soak"] = self._soak(policy, target)
+            found |= self._soaked(policy, target)
+            found["verdict"] = "invalid" if found["why"] else found["outcome"]
         return found
+
+    def _soaked(self, policy: str, target: str) -> dict[str, Any]:
+        """Use the tool while the policy comes and goes; one whose program dies of itself meanwhile is broken."""
+        first_event = self._counted_events()
+        soak, died, said = self._soak(policy, target)
+        if not died:
+            return {"soak": soak}
+        acted = judge.blocked_by(self._own_events(first_event))
+        return {"soak": soak, "died": died, "said": said, "outcome": "unstable" if acted else "broken"}
 
     def _target_when_open(self) -> str:
         urls = self._candidates(["open"])
@@ -193,6 +207,7 @@ class Trial:
         started: str | None = None
         seen: dict[str, list[dict[str, Any]]] = {}
         died: list[str] = []
+        why: list[str] = []
         try:
             self.tool.start_client()
             time.sleep(_SETTLE_S if self.tool.rendered.client else 0.0)
@@ -202,6 +217,8 @@ class Trial:
                 started = f"{self.tool.name}: its client measured nothing: {self._last_words()}"
         except (ToolError, MachineError) as error:
             started = str(error)
+            if isinstance(error, (PortTakenError, MachineError)):
+                why.append("no censor keeps a tool from starting so")
         finally:
             said = self.tool.said()
             self.tool.stop_client()
@@ -209,6 +226,7 @@ class Trial:
         return {
             "started": started, "died": died, "success": judge.success(seen.get("connect", [])),
             "load": judge.load(seen.get("load", [])), "via": via[0] if via else None, "target": target, "said": said,
+            "why": why,
         }  # fmt: skip
 
     def _access(self) -> dict[str, Any]:
@@ -223,13 +241,14 @@ class Trial:
             return [f"the page came to {own} without the tool's server: the tool was gone around"]
         return []
 
-    def _soak(self, policy: str, target: str) -> dict[str, Any]:
-        """Keep using the tool while the policy comes and goes."""
+    def _soak(self, policy: str, target: str) -> tuple[dict[str, Any], list[str], dict[str, str]]:
+        """Keep using the tool while the policy comes and goes; return which programs died of it, and the last words."""
         third = self.asked.soak_s / 3
         self.country.set_policy(_BOX, "open")
         every_s = min(1.0, third / 3)  # so that each third has some
         job = {"name": "soak", "kind": "soak", "urls": [target], "every_s": every_s, "for_s": self.asked.soak_s}
         changed: list[float] = []
+        died: list[str] = []
         try:
             self.tool.start_client()
             finish = self._begin(_TOOL_HOST, [job], self._access())
@@ -238,11 +257,13 @@ class Trial:
                 self.country.set_policy(_BOX, next_policy)
                 changed.append(time.monotonic())
             seen = finish(third + self.asked.timeout_s + _SPARE_S)
+            died = self.tool.died()
         except (ToolError, MachineError) as error:
-            return {"failed": str(error)}
+            return {"failed": str(error)}, [], {}
         finally:
+            said = self.tool.said()
             self.tool.stop_client()
-        return judge.soak(seen.get("soak", []), changed, time.monotonic())
+        return judge.soak(seen.get("soak", []), changed, time.monotonic()), died, said
 
     # plumbing
 
@@ -292,10 +313,10 @@ class Trial:
 
     def _own_events(self, first: int) -> list[dict[str, Any]]:
         """Return what the censor did to the tool's host since then; the kernel's own drops name no flow."""
-        own = f"{self.country.address(_TOOL_HOST)}:"
+        own = self.country.address(_TOOL_HOST)
         last = self._counted_events()
         return [
-            event for event in self._events()[first:last] if own in str(event.get("flow", "")) or not event.get("flow")
+            event for event in self._events()[first:last] if not event.get("flow") or own in endpoints(event["flow"])
         ]
 
 

@@ -21,7 +21,7 @@ from testbed.run.controls import (
     sees_one_at_a_time,
     sites_of,
 )
-from testbed.session.seen import Page
+from testbed.session.seen import Page, page_of
 from testbed.tools import judge
 
 _SEARCH_S, _LEAST_S, _TIMES = 10.0, 2.0, 5.0
@@ -68,7 +68,7 @@ class Controls:
             self._see_one.add(policy)
         if policy in self._see_one or bears_a_grudge(loaded):
             self._to_renew.add(policy)
-        tried = [control] if control else self._sites(policy)
+        tried = [page_of(control)] if control else self._sites(policy)
         self._try_without_censor(tried, policy)
         seen, slowest_s = self._seen(policy, PASSING_ONES, tried if policy != "open" else [], _SEARCH_S)
         self._believe(seen, control)

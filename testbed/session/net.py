@@ -19,7 +19,7 @@ from testbed.run.scratch import scratch
 from testbed.session.controls import Controlled, Controls
 from testbed.session.holder import Holder
 from testbed.session.programs import Program, end_group, entering, environment
-from testbed.session.seen import Decided, Done, Page, fell_on, first_address, resolver_of
+from testbed.session.seen import Decided, Done, Page, fell_on, first_address, page_of, resolver_of
 from testbed.session.using import Using
 
 _TOOL_S, _SPARE_S, _POLL_S, _TIMED_OUT = 120.0, 5.0, 0.01, 124
@@ -134,10 +134,10 @@ class CensoredNet:
         """
         self._take(policy, self._box(box or self.boxes[0]), forget=True)
 
-    def _take(self, policy: str | Path, box: str, *, forget: bool) -> None:
+    def _take(self, policy: str | Path, box: str, *, forget: bool, fresh: bool = False) -> None:
         reference = str(_reference(policy))
         refuse_program(load_policy(reference), "be switched in while packets flow")
-        self._holder.ask("policy", box=box, policy=reference, forget=forget)
+        self._holder.ask("policy", box=box, policy=reference, forget=forget, fresh=fresh)
         self._policies[box] = str(policy)
 
     def set_rule(self, rule: str, enabled: bool, box: str | None = None) -> None:
@@ -255,7 +255,7 @@ class CensoredNet:
                 {"proxy": through.proxy, "address": address, "command": list(through.command)},
                 through.wrapper,
             )
-        page = self._measured(host, [url], spec, timeout_s, wrapper)[0]
+        page = self._measured(host, [page_of(url)], spec, timeout_s, wrapper)[0]
         self._note(page)
         return page
 
@@ -371,7 +371,7 @@ class CensoredNet:
             if self._link_changed:
                 self._holder.ask("link", link=None)
                 self._link_changed = False
-            self._take(policy, self.boxes[0], forget=forget)
+            self._take(policy, self.boxes[0], forget=forget, fresh=not (self._programs or self._tools))
         except UnfaithfulError:
             self._dead = True  # whoever wants to believe what was seen has asked `prove`, which tells it
 

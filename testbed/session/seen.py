@@ -6,11 +6,21 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from testbed.apps.outcome import blocking_of
+from testbed.errors import InputError, Problem
 from testbed.report.why import RESOLVER, endpoints
 
 _AFTER_S = 0.2
+
+
+def page_of(url: str) -> str:
+    """Return a page's URL; `InputError` if it is none: what can't be asked for would look like a blocked page."""
+    parts = urlsplit(url)
+    if (parts.scheme in ("http", "https") and parts.hostname) or (parts.scheme == "dns" and parts.path):
+        return url
+    raise InputError([Problem(url or "''", "not a page", "write it as `https://site.example/`")])
 
 
 @dataclass(frozen=True, slots=True)

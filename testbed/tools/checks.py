@@ -67,7 +67,7 @@ def _variables(document: Document, recipe: Recipe) -> list[Problem]:
                 document.problem(place, f"unknown variable `{name}`", _near(name, known))
                 for name in sorted(names - known)
             ]
-    if used & {"cert", "key"} and not recipe.certificate:
+    if (used & {"cert", "key"}) - recipe.options.keys() and not recipe.certificate:
         mend = "add `certificate: [name.example]`"
         found.append(document.problem(("files",), "`cert` needs the names of a certificate", mend))
     for name in recipe.options:

@@ -12,6 +12,11 @@ VERDICTS = ("passes", "unstable", "blocked", "broken")
 #: what a rule does to a flow's later packets: the one that draws it passes, and the later ones leave no note
 _LATER = frozenset({"throttled", "frozen later", "impaired", "intercepted"})
 _STEADY, _MUCH_FEWER, _MUCH_SLOWER, _BIT_S, _MUCH_LESS = 0.8, 0.2, 1.5, 0.5, 0.6
+#: without a link times are the machine's: only what no machine's mood explains
+_FAR_SLOWER, _LONG_S = 3.0, 1.0
+#: in a soak, of few attempts
+_MANY_FEWER = 0.5
+_SPANS = (("before", "before the policy came"), ("under", "under the policy"), ("after", "after it went"))
 Attempt = Mapping[str, Any]
 
 
@@ -114,14 +119,16 @@ def blocked_by(events: Sequence[Mapping[str, Any]], most: int = 5) -> list[dict[
 def regressions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what got worse since an earlier test of the same recipe, policy by policy; a new policy is none.
 
-    Times and rates are compared only where both were measured over the same link: without one they are the machine's.
+    Times and rates are compared only where both were measured over the same link. Without one they are the machine's:
+    then only a first byte counts that comes far later.
     """
     earlier = {item["policy"]: item for item in before.get("policies", [])}
-    alike = before.get("link") in (None, now.get("link")) and now.get("link") != "none"
+    alike = before.get("link") in (None, now.get("link"))
+    bare = now.get("link") == "none"
     found: list[str] = []
     for item in now["policies"]:
         if item["policy"] in earlier:
-            found += [f"{item['policy']}: {what}" for what in _worse(earlier[item["policy"]], item, alike=alike)]
+            found += [f"{item['policy']}: {what}" for what in _worse(earlier[item["policy"]], item, alike, bare)]
     return found
 
 
@@ -137,7 +144,7 @@ def not_compared(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> li
     return found
 
 
-def _worse(before: Mapping[str, Any], now: Mapping[str, Any], *, alike: bool) -> list[str]:
+def _worse(before: Mapping[str, Any], now: Mapping[str, Any], alike: bool, bare: bool) -> list[str]:
     if before["verdict"] not in VERDICTS or now["verdict"] not in VERDICTS:
         return []
     if VERDICTS.index(now["verdict"]) > VERDICTS.index(before["verdict"]):
@@ -146,15 +153,29 @@ def _worse(before: Mapping[str, Any], now: Mapping[str, Any], *, alike: bool) ->
     was, rate = (_share(item) for item in (before, now))
     if was is not None and rate is not None and was - rate > _MUCH_FEWER:
         found.append(f"{rate:.0%} of the connections succeed, were {was:.0%}")
+    found += _worse_in_a_soak(before.get("soak") or {}, now.get("soak") or {})
     if not alike:
         return found
     first, was_first = (((item.get("success") or {}).get("first_byte_s") or {}).get("p50") for item in (now, before))
-    if first and was_first and first > was_first * _MUCH_SLOWER and first - was_first > _BIT_S:
+    slower, later_s = (_FAR_SLOWER, _LONG_S) if bare else (_MUCH_SLOWER, _BIT_S)
+    if first and was_first and first > was_first * slower and first - was_first > later_s:
         found.append(f"the first byte comes after {first:.2f} s, came after {was_first:.2f} s")
     bps, was_bps = ((item.get("load") or {}).get("goodput_bps") for item in (now, before))
-    if bps and was_bps and bps < was_bps * _MUCH_LESS:
+    if bps and was_bps and bps < was_bps * _MUCH_LESS and not bare:
         found.append(f"{bps / 1e3:,.0f} kbit/s, were {was_bps / 1e3:,.0f}")
     return found
+
+
+def _worse_in_a_soak(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return where a tool no longer survives that the policy changes."""
+    if now.get("failed") and not before.get("failed") and before:
+        return [f"the soak failed: {now['failed']}"]
+    pairs = [(said, before.get(key), now.get(key)) for key, said in _SPANS]
+    return [
+        f"in the soak {share:.0%} succeed {said}, were {was:.0%}"
+        for said, was, share in pairs
+        if was is not None and share is not None and was - share > _MANY_FEWER
+    ]
 
 
 def _share(item: Mapping[str, Any]) -> float | None:

@@ -88,6 +88,9 @@ class Client:
             raise Failure(
                 f"exit_status_{status}: {said[-1][:200] if said else 'said nothing'}", "the tool's own client"
             )
+        # a block page is fetched as well as any other; what writes no page out, or none of its own, is believed
+        if (title := web.title_of(answer)) and not url.startswith("dns:") and title != web.own_title(url):
+            raise Failure("http-diff", "the tool's own client")
         via = self._genuine(url, _address_in(answer)) if url.startswith("dns:") else None
         return {"first_byte_s": first_s or time.monotonic() - begun, "bytes": size, "status": None, "via": via}
 

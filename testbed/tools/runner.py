@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from testbed import proc
 from testbed.errors import MachineError, UnfaithfulError
 from testbed.net import ports, probes
+from testbed.tools import detached
 from testbed.tools.logs import BoundedLog, last_lines
 from testbed.tools.recipe import Launch, Recipe
 from testbed.tools.render import Place, Rendered, render
@@ -31,6 +32,10 @@ _POLL_S, _PATIENCE_S, _SETUP_S = 0.02, 1.0, 60.0
 
 class ToolError(UnfaithfulError):
     """A tool's program did not do what its recipe says."""
+
+
+class PortTakenError(ToolError):
+    """Something else holds the port that a program is to listen on: no censor's doing."""
 
 
 class Net(Protocol):
@@ -100,6 +105,8 @@ class _Program:
     node: str
     process: subprocess.Popen[bytes]
     log: BoundedLog
+    mark: str
+    """What its children are known by, wherever they go."""
 
 
 @dataclass
@@ -177,16 +184,17 @@ class Tool:
     def _start(self, launch: Launch, node: str, running: list[_Program]) -> _Program:
         listens = launch.ready.listens
         if listens is not None and listens in ports.listening(self.net.pid(node)):
-            raise ToolError(f"{self.name}: {launch.name} can't start: {listens} of {node} is in use already")
+            raise PortTakenError(f"{self.name}: {launch.name} can't start: {listens} of {node} is in use already")
         argv = placed(launch.argv)
         if "/" not in argv[0]:
             raise MachineError(f"{self.name}: the program `{argv[0]}` is not installed", "`testbed tool install` it")
-        env = {"PATH": search_path(), **launch.env}
+        mark = f"{self.folder}:{launch.name}"
+        env = {"PATH": search_path(), **launch.env, detached.MARK: mark}
         log = self.log(launch)
         process = self.net.popen(node, argv, log_path=log, env=env, cwd=str(self.folder), stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT)  # fmt: skip
         assert process.stdout is not None
-        program = _Program(launch, node, process, BoundedLog(process.stdout, log))
+        program = _Program(launch, node, process, BoundedLog(process.stdout, log), mark)
         running.append(program)
         return program
 
@@ -253,8 +261,15 @@ class Tool:
         return [
             self._obituary(program, status)
             for program in (*self._server, *self._client)
-            if not program.launch.once and (status := program.process.poll()) not in (None, 0)
+            if not program.launch.once
+            and (status := program.process.poll()) is not None
+            and (status or not self._serves(program))
         ]
+
+    def _serves(self, program: _Program) -> bool:
+        """Whether something of a program that ended well still does its work, as a daemon's child."""
+        listens = program.launch.ready.listens
+        return listens is None or listens in ports.listening(self.net.pid(program.node))
 
     def stop_client(self) -> None:
         """End the client's side and give the host its resolver back."""
@@ -277,7 +292,12 @@ def _how(status: int) -> str:
 
 
 def _end(programs: Sequence[_Program]) -> None:
+    marks = {program.mark for program in programs}
+    if marks:
+        detached.ask(marks, {program.process.pid for program in programs})
     end(program.process for program in programs)
+    if marks:
+        detached.end(marks)
     for program in programs:
         program.log.close()
 

@@ -99,6 +99,8 @@ def test_a_place_that_can_not_be_written_is_bad_input(invoke: Invoke, tmp_path: 
 
 def test_what_ships_is_listed_with_its_title(invoke: Invoke, tmp_path: Path) -> None:
     found = json.loads(invoke("list", "--json", cwd=tmp_path).stdout)
+    links = json.loads(invoke("list", "links", "apps", "--json", cwd=tmp_path).stdout)
+    assert links == {kind: found[kind] for kind in ("links", "apps")}
     for kind, name in (("scenarios", "imo-goes-dark"), ("policies", "tm-2022"), ("links", "national-2021"),
                        ("recipes", "ssh"), ("profiles", "imo")):  # fmt: skip
         assert found[kind][name]

@@ -154,6 +154,17 @@ def test_replaced_policy_acts_from_the_next_packet() -> None:
     book >> client_hello("twitter.com") << silence()
 
 
+def test_a_datagram_between_the_same_ports_is_a_flow_s_first_again_once_flows_are_forgotten() -> None:
+    """IKE speaks from port 500 to port 500: under the next policy it was an old flow, whose first packet was long ago."""
+    censor = Engine(load_policy("open"), seed=1)
+    packet = bytes(udp(b"x" * 300, 500, 500).packet)
+    assert censor.receive(packet, INSIDE, 1.0).verdict.value == "pass"
+    censor.replace_policy(load_policy("allow-list"), 2.0)
+    assert censor.receive(packet, INSIDE, 2.0).verdict.value == "pass", "it was there before the policy"
+    censor.forget_flows()
+    assert censor.receive(packet, INSIDE, 3.0).verdict.value == "drop"
+
+
 @pytest.mark.parametrize(("name", "ends"), [("own", False), ("another", True)])
 def test_another_policy_s_rule_is_another_whatever_its_name(name: str, ends: bool) -> None:
     """China's `http-host` silenced a host for 90 s, and Henan's, of the same name, went on with it."""

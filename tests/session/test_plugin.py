@@ -212,6 +212,7 @@ def test_junit_holds_policy_control_and_oonis_words(pytester: pytest.Pytester) -
     ("mark", "said"),
     [
         ("behind()", "behind(…) names no policy"),
+        ("behind('china')\n@pytest.mark.behind('tm-2022')", "behind(…) stands twice; name all policies in one*"),
         ("behind('tm-2022', lnik='none')", "behind(lnik=…): no such key; known: link, scenario, control"),
     ],
 )
@@ -219,6 +220,57 @@ def test_a_mistaken_mark_is_an_error_at_collection(pytester: pytest.Pytester, ma
     result = run(pytester, f"@pytest.mark.{mark}\ndef test_it(censored_net): pass")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"*{said}*"])
+
+
+def test_a_mark_of_the_class_gives_way_to_that_of_a_test(pytester: pytest.Pytester) -> None:
+    source = """
+@pytest.mark.behind("china")
+class TestAll:
+    @pytest.mark.behind("tm-2022")
+    def test_it(self, testbed_policy):
+        assert testbed_policy == "tm-2022"
+"""
+    run(pytester, source).assert_outcomes(passed=1)
+
+
+UNITTEST = """
+import unittest
+@pytest.mark.behind({policies})
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        pass
+"""
+
+
+def test_a_test_of_unittest_stands_behind_its_policy(pytester: pytest.Pytester) -> None:
+    run(pytester, UNITTEST.format(policies="'tm-2022'"), "--junitxml=j.xml").assert_outcomes(passed=1)
+    assert properties(pytester)["testbed.policy"] == ["tm-2022"]
+
+
+def test_a_test_of_unittest_behind_two_policies_is_an_error(pytester: pytest.Pytester) -> None:
+    result = run(pytester, UNITTEST.format(policies="'tm-2022', 'china'"))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*one policy; name one, or write a plain function*"])
+
+
+LATE = """
+import pytest
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.behind("tm-2022"))
+"""
+
+
+def test_a_mark_that_comes_late_counts(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(LATE)
+    run(pytester, "def test_it(censored_net): assert censored_net.policy == 'tm-2022'").assert_outcomes(passed=1)
+
+
+def test_a_mark_that_comes_too_late_for_a_net_is_an_error(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(LATE)
+    result = run(pytester, "def test_it(): pass")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*let the test ask for `censored_net`*"])
 
 
 def test_a_mistaken_setting_stops_pytest(pytester: pytest.Pytester) -> None:

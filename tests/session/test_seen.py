@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from testbed.session.seen import Decided, Done, Page, fell_on, why_of
+import pytest
+
+from testbed.errors import InputError
+from testbed.session.seen import Decided, Done, Page, fell_on, page_of, why_of
 
 RESET = Decided(
     1.0, "gateway", "tls-sni", "reset", "drop", "tcp 100.64.1.1:4000 > 198.19.3.4:443", 2,
@@ -66,3 +69,14 @@ def test_a_command_tells_its_end() -> None:
     assert str(done) == "'/usr/bin/my tool' -v in client1: status 3 after 0.25 s"
     assert done.as_attempt()["name"] == "my tool"
     assert "no end" in str(replace(done, status=124, timed_out=True))
+
+
+@pytest.mark.parametrize("url", ["https://a.example/", "http://a.example:8080/x", "dns:a.example"])
+def test_a_page_has_a_scheme_and_a_name(url: str) -> None:
+    assert page_of(url) == url
+
+
+@pytest.mark.parametrize("url", ["twitter.com", "", "https://", "ftp://a.example/", "dns:", "htps://twitter.com/"])
+def test_what_is_no_page_is_not_taken_for_a_blocked_one(url: str) -> None:
+    with pytest.raises(InputError, match=r"not a page; write it as `https://site\.example/`"):
+        page_of(url)

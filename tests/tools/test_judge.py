@@ -109,6 +109,30 @@ def test_regressions_name_the_difference() -> None:
     assert judge.regressions({"policies": []}, result("blocked")) == []
 
 
+def test_without_a_link_a_first_byte_that_comes_far_later_is_still_a_regression() -> None:
+    bare = {"link": "none"}
+    assert judge.regressions(result(first=0.05) | bare, result(first=0.6) | bare) == []
+    assert judge.regressions(result(first=0.05) | bare, result(first=2.05) | bare) == [
+        "tm-2022: the first byte comes after 2.05 s, came after 0.05 s"
+    ]
+    assert judge.regressions(result(first=5.0) | bare, result(first=8.0) | bare) == [], "a slow machine"
+
+
+def test_a_tool_that_no_longer_survives_a_change_of_policy_is_a_regression() -> None:
+    def soaked(**soak: Any) -> dict[str, Any]:
+        found = result()
+        return found | {"policies": [found["policies"][0] | {"soak": soak}]}
+
+    good = soaked(before=1.0, under=1.0, after=1.0, silence_s=1.0)
+    assert judge.regressions(good, soaked(before=1.0, under=0.67, after=None, silence_s=2.0)) == []
+    assert judge.regressions(good, soaked(before=1.0, under=0.0, after=0.33, silence_s=6.0)) == [
+        "tm-2022: in the soak 0% succeed under the policy, were 100%",
+        "tm-2022: in the soak 33% succeed after it went, were 100%",
+    ]
+    assert judge.regressions(good, soaked(failed="it crashed")) == ["tm-2022: the soak failed: it crashed"]
+    assert judge.regressions(result(), good) == judge.regressions(good, result()) == []
+
+
 def test_a_baseline_of_a_tool_that_did_not_start_can_be_compared_with() -> None:
     dead = {"recipe": "r", "policies": [{"policy": "tm-2022", "verdict": "broken", "why": [], "started": "no key"}]}
     assert judge.regressions(dead, dead) == []

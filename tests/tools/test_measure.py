@@ -25,6 +25,19 @@ def test_a_command_that_fetches_the_page() -> None:
     assert 0 < found["first_byte_s"] <= found["total_s"]
 
 
+@pytest.mark.parametrize(
+    ("page", "failure"),
+    [
+        ("<title>a.example</title>", None),
+        ("saved 5 bytes", None),
+        ("<html><head><title>Access denied</title>", "http-diff"),
+    ],
+)
+def test_a_command_that_fetches_a_block_page_did_not_get_through(page: str, failure: str | None) -> None:
+    found = fetch("http://a.example/", "sh", "-c", f"echo '{page}' # {{{{ url }}}}")
+    assert found["failure"] == failure
+
+
 def test_a_command_that_fails_shows_its_last_line() -> None:
     found = fetch("https://a.example/", "sh", "-c", "echo one >&2; echo handshake refused >&2; exit 35 # {{ url }}")
     assert (found["failure"], found["operation"]) == ("exit_status_35: handshake refused", "the tool's own client")

@@ -57,6 +57,8 @@ WRONG = {
     "use: {}\nserver: [{name: s, argv: [sh], once: true, ready: {listens: tcp/1}}]":
         "r.yaml:4: a program that ends can't be listened to; drop `once` or `ready`",
     "use: {}\noptions: {server: x}": "r.yaml:4: the option `server` hides a variable; rename it",
+    "use: {}\noptions: {key: x}\nclient: [{name: s, argv: [sh, '{{ key }}']}]":
+        "r.yaml:4: the option `key` hides a variable; rename it",
     "use: {}\nextends: r.yaml": "r.yaml:4: `r.yaml` extends itself; break the circle",
     "use: {}\ndefeats: [magic]": "r.yaml:4: `defeats`: `magic` is not a word it knows; write 'dns', 'http',",
     "use: {}\nneeds: {features: [TUNN]}": "r.yaml:4: no feature `TUNN`; did you mean `TUN`?",

@@ -155,6 +155,49 @@ def test_a_program_that_ignores_sigterm_and_its_child_are_ended_by_force(fake: F
     assert fake.alive() == []
 
 
+DAEMON = (
+    "import os,signal,socket,sys,time\n"
+    "if os.fork(): time.sleep(0.2); sys.exit()\n"
+    "os.setsid()\n"
+    "if os.fork(): sys.exit()\n"
+    "{asked}\n"
+    "s=socket.create_server(('127.0.0.1',{port})); time.sleep(60)\n"
+)
+
+
+@pytest.mark.parametrize("asked", ["pass", "signal.signal(signal.SIGTERM,signal.SIG_IGN)"])
+def test_a_daemon_that_left_its_group_is_ended_and_can_be_started_again(fake: Fixture, asked: str) -> None:
+    """Else its port is in use under the next policy, and the tool would be called blocked there."""
+    port = free_port()
+    argv = [PYTHON, "-c", DAEMON.format(port=port, asked=asked)]
+    tool = fake.tool(client=[{"name": "cli", "argv": argv, "ready": {"listens": f"tcp/{port}"}}])
+    for _ in range(2):
+        tool.start_client()
+        time.sleep(0.3)
+        assert tool.died() == [], "its starter has ended, and it serves"
+        tool.stop_client()
+        assert fake.alive() == []
+
+
+def test_a_daemon_of_a_step_done_once_is_ended(fake: Fixture) -> None:
+    argv = ["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 &"]
+    tool = fake.tool(client=[{"name": "cli", "argv": argv, "once": True}])
+    tool.start_client()
+    assert len(fake.alive()) == 1
+    tool.stop_client()
+    assert fake.alive() == []
+
+
+def test_a_client_that_quits_well_and_listens_no_more_is_found_dead(fake: Fixture) -> None:
+    port = free_port()
+    code = f"import socket,time;s=socket.create_server(('127.0.0.1',{port}));time.sleep(0.3);print('bye, done')"
+    argv = [PYTHON, "-c", code]
+    tool = fake.tool(client=[{"name": "cli", "argv": argv, "ready": {"listens": f"tcp/{port}"}}])
+    tool.start_client()
+    time.sleep(0.6)
+    assert tool.died() == ["fake: cli ended with status 0: bye, done"]
+
+
 def test_a_flood_fills_no_disk_and_its_end_is_kept(fake: Fixture) -> None:
     code = "import sys;[sys.stdout.write('x'*99+'\\n') for _ in range(60000)];print('the end',flush=True);sys.exit(2)"
     tool = fake.server(code, says="never", within="30 s")
