@@ -89,8 +89,8 @@ The tests hold these cells (`tests/report/test_toolpage.py`); the letters name r
   that its control can't reach is one on port 8443, so that tools that go to the site themselves are stopped like it.
 - Behind `iran-2020` a tool on another port than 53, 80 and 443 is not looked at: obfs4 and SSH pass, OpenVPN over TCP
   on 443 does not, since its first packets look like none of the three protocols.
-- `allow-list` passes what is named: it stands for the extreme, and stops every cover but one that is listed. What it
-  does not see is a hello whose end comes before its beginning (`geneva-reversed`): it judges a first packet in its place.
+- `allow-list` passes what is named: it stands for the extreme, and stops every cover but one that is listed. A first
+  packet is judged in its place: a hello whose end comes before its beginning is not seen (`geneva-reversed`).
 - Tor and the VPNs pass behind `china` and `russia`: their blocks of relays and of VPN protocols stand in no row of our
   facts, and a policy has no rule without one.
 - `tm-2023-08`, `tm-2024-mobile` and `tm-2025-volume` block nearly all addresses, and later what was much used: 20 to

@@ -155,7 +155,7 @@ def test_replaced_policy_acts_from_the_next_packet() -> None:
 
 
 def test_a_datagram_between_the_same_ports_is_a_flow_s_first_again_once_flows_are_forgotten() -> None:
-    """IKE speaks from port 500 to port 500: under the next policy it was an old flow, whose first packet was long ago."""
+    """IKE speaks from port 500 to port 500: under the next policy its first packet was long ago."""
     censor = Engine(load_policy("open"), seed=1)
     packet = bytes(udp(b"x" * 300, 500, 500).packet)
     assert censor.receive(packet, INSIDE, 1.0).verdict.value == "pass"
