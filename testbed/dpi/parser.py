@@ -78,7 +78,8 @@ class Parser(Strict):
     """Frames before the first CRYPTO frame that make the censor pass a packet over."""
     reassembly: Literal["none", "in-order", "first-wins", "last-wins", "either", "arrival"] = "none"
     """Of TCP segments: not at all, only those that come in order, in any order with the first or last copy winning, or
-    both ways where copies differ (`either`), or joined as they arrive, whatever their sequence numbers say."""
+    both ways where copies differ (`either`; with urgent bytes and without, too), or joined as they arrive, whatever
+    their sequence numbers say."""
     fragments: Literal["ignored", "first-wins", "last-wins", "bsd", "linux", "bsd-right", "drop"] = "ignored"
     """Of IP fragments: judged by address alone, or put together, whose copy winning where they overlap."""
     packets_inspected: int = Field(default=16, ge=1)

@@ -59,8 +59,8 @@ PRESETS: Mapping[str, Preset] = {
         "parser": {
             "reassembly": "either", "fragments": "last-wins", "tls_join_records": True,
             "tls_skip_records": True, "http_duplicate_host": "any", "http_whole_line": True, "verify_checksum": True,
-            "verify_ttl": True, "verify_ack": True, "verify_md5": True, "packets_inspected": 1000, "dns_over_tcp": True,
-            **_TOLERANT,
+            "verify_ttl": True, "verify_ack": True, "verify_md5": True, "packets_inspected": 1000,
+            "bytes_inspected": "64 KiB", "dns_over_tcp": True, **_TOLERANT,
         },
         "tracking": {
             "without_entry": "inspect", "server_confirms": True, "inspects_syn": True,

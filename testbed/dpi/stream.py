@@ -3,18 +3,20 @@
 Bounded: no more than `longest` bytes are kept, and a segment further ahead than that is not believed.
 
 Hosts differ in which copy of bytes that came twice they take, so a censor that misses nothing keeps both (`either`):
-the stream with the first copies, and from the first difference on a second one with the last.
+the stream with the first copies, and from the first difference on a second one with the last. An urgent byte (RFC 6093)
+is no part of the stream to most servers, so it too is there in the first and left out of the second.
 """
 
 from __future__ import annotations
 
 _HALF, _MASK = 1 << 31, 0xFFFFFFFF
+_MOST_URGENT = 256
 
 
 class Stream:
     """The bytes so far. `base` is the sequence number of the first byte."""
 
-    __slots__ = ("_data", "_known", "_second", "_settled", "base", "longest", "read_bytes")
+    __slots__ = ("_data", "_known", "_second", "_settled", "_urgent", "base", "longest", "read_bytes")
 
     def __init__(self, base: int, longest: int) -> None:
         self.base, self.longest = base & _MASK, longest
@@ -22,6 +24,7 @@ class Stream:
         self._known: list[tuple[int, int]] = []
         """Which parts are filled: sorted, apart from each other."""
         self._second: Stream | None = None
+        self._urgent: set[int] = set()
         self._settled = 0
         """So many bytes from the start stay as they are."""
         self.read_bytes = 0
@@ -35,8 +38,19 @@ class Stream:
 
     @property
     def second_content(self) -> bytes | None:
-        """The contiguous bytes with the last copy of each, where there was a choice."""
-        return None if self._second is None else self._second.content
+        """The contiguous bytes with the last copy of each and without urgent ones, where there was a choice."""
+        if self._second is None and not self._urgent:
+            return None
+        content = bytearray((self._second or self).content)
+        for at in sorted(self._urgent, reverse=True):
+            del content[at : at + 1]
+        return bytes(content)
+
+    def mark_urgent(self, seq: int) -> None:
+        """Take a byte for an urgent one."""
+        at = (seq - self.base) & _MASK
+        if at < self.longest and len(self._urgent) < _MOST_URGENT:
+            self._urgent.add(at)
 
     @property
     def next_seq(self) -> int:

@@ -11,7 +11,7 @@ from testbed.dpi.parser import Parser
 from testbed.dpi.sight import Sight
 from testbed.dpi.stream import Stream
 from testbed.dpi.tracking import EVENTS, Entry, Event, Tracking
-from testbed.wire.tcp import ACK, FIN, RST, SYN
+from testbed.wire.tcp import ACK, FIN, RST, SYN, URG
 
 _MASK = 0xFFFFFFFF
 _LONGEST_STREAM_BYTES = 16384
@@ -200,6 +200,9 @@ class Tracker:
                 deep.client_stream = stream
             else:
                 deep.server_stream = stream
+        if sight.flags & URG and self._parser.reassembly == "either":
+            pointer = sight.raw[sight.header_len + 18 : sight.header_len + 20]
+            stream.mark_urgent(sight.seq + int.from_bytes(pointer, "big") - 1)
         content = stream.add(_first_seq(sight), sight.payload, self._parser.reassembly)
         sight.second_data = stream.second_content
         return content

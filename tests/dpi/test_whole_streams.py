@@ -140,3 +140,22 @@ def test_a_question_is_answered_once_whichever_copy_is_read() -> None:
     talk = Talk(one_rule({"dns": {"patterns": ["=a.org"]}}, {"watch": True}, policy=STRICT), dport=53)
     talk.say(True, [(0, question[:9]), (2, b"\xff\xff"), (9, question[9:]), (len(question), question)])
     assert [note.evidence["dns"] for note in talk.notes] == ["a.org", "a.org"]
+
+
+def test_an_urgent_byte_hides_nothing_from_a_strict_censor() -> None:
+    """Linux leaves the byte before the urgent pointer out of the stream (RFC 6093; Wang et al. 2020, SymTCP)."""
+    odd = REQUEST[:34] + b"!" + REQUEST[34:]
+    for reassembly, seen in (("either", True), ("last-wins", False)):
+        policy = {"preset": "strict", "parser": {"reassembly": reassembly}}
+        talk = Talk(one_rule({"http_host": {"patterns": ["=a.com"]}}, {"watch": True}, policy=policy))
+        packet = IP(src=CLIENT, dst=SERVER) / TCP(
+            sport=40000, dport=4000, flags="PAU", seq=talk.next[True], ack=talk.next[False], urgptr=35
+        )  # fmt: skip
+        assert bool(talk.engine.receive(bytes(packet / Raw(odd)), Side.INSIDE, 1001.0).notes) is seen
+
+
+def test_a_name_far_into_a_stream_is_found_by_a_strict_censor() -> None:
+    asked = b"GET / HTTP/1.1\r\nHost: b.com\r\n\r\n" * 1000 + REQUEST
+    talk = Talk(one_rule({"http_host": {"patterns": ["=a.com"]}}, {"watch": True}, policy=STRICT))
+    talk.say(True, [(at, asked[at : at + 1400]) for at in range(0, len(asked), 1400)])
+    assert talk.notes
