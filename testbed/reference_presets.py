@@ -15,7 +15,8 @@ it gives in `parser:` and `tracking:` counts instead. `tests/dpi/test_evasions.p
 
 An *entry* is what the censor's table holds of a connection: `none`, `tracked`, `blind` (it looks away) or `resync` (the
 next segment gives the sequence number). An arrow bears the segments that move it, by their flags; `A` is a segment with
-ACK alone, `data` any other without SYN, RST and FIN.
+ACK alone, `data` any other without SYN, RST and FIN. Where a preset is `literal`, a segment with any other flag besides
+is `data`, and an entry is one direction's.
 """
 _FLAGS: Mapping[Event, str] = {
     Event.DATA: "data", Event.ACK: "A", Event.SYN: "S", Event.SYN_ACK: "SA", Event.RST: "R", Event.RST_ACK: "RA",

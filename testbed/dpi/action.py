@@ -333,5 +333,7 @@ class Residual(Strict):
     sender: Literal["client", "server"] | None = None
     """Whose packets are answered or dropped; default: everybody's."""
     refresh: bool = False
+    spreads: bool = False
+    """A TCP packet that falls into the block begins one for its own ends, as if it had said the word itself."""
     probability: Fraction = 1.0
     """Of a connection that fired leaving a block."""

@@ -132,6 +132,8 @@ class Acts:
         """Answer or drop a packet that falls into a running block; None leaves it to the rules."""
         rule = block.rule
         sight.from_client = from_client
+        if block.spec.spreads and sight.proto == ip.TCP:
+            self.blocks.arm(rule, block.spec, sight.proto, sight.key, sight.now, block.lasts)
         note = Note(rule.name, sight.text, "inside the residual block", {"left_s": round(block.until - sight.now, 3)})
         if block.spec.reaction == "drop":
             if not self._compiled.in_path:

@@ -29,6 +29,7 @@ from testbed.dpi.decision import PASSED, Decision, Injection, Note, Offload, Pro
 from testbed.dpi.fate import FORGOTTEN
 from testbed.dpi.fingerprints import Opening
 from testbed.dpi.flow import IDLE_S, TORN_ANY, TORN_VALID, Flow, FlowTable
+from testbed.dpi.literal import LiteralTracker
 from testbed.dpi.policy import Policy
 from testbed.dpi.sight import Sight, new_questions, see
 from testbed.dpi.tracker import Tracker
@@ -61,7 +62,9 @@ class Engine:
         self.policy = policy
         self._generation += 1
         self._standing = Standings(self._compiled)
-        self._tracker = Tracker(policy.tracking, policy.parser)
+        tracker = LiteralTracker if policy.tracking.literal else Tracker
+        self._tracker = tracker(policy.tracking, policy.parser)
+        self._strict_offset = policy.parser.verify_data_offset is True
         self._acts.take(self._compiled)
         self._wide = self._compiled.wide_blocks
         self._reads_dns_streams = policy.parser.dns_over_tcp and policy.parser.reassembly != "none"
@@ -69,7 +72,8 @@ class Engine:
         for flow in (*self._tcp, *self._udp):
             flow.settled = None
         keep = policy.parser.fragments
-        if keep == "ignored":
+        self._reads_first = keep == "first-alone"
+        if keep == "ignored" or keep == "first-alone":
             self._fragments = None
         elif self._fragments is None or self._fragments.knobs.overlap != keep:
             self._fragments = Fragments(FragmentKnobs(overlap=keep))
@@ -136,20 +140,31 @@ class Engine:
                         self._acts.dropped += 1
                     return settled
         try:
-            sight = see(raw, strict_offset=self.policy.parser.verify_data_offset)
+            sight = see(raw, strict_offset=self._strict_offset)
         except ValueError as error:
             return self._not_understood(raw, error)
+        if sight.is_fragment and self._reads_first:
+            sight = self._first_alone(raw) or sight
         sight.now, sight.from_inside = now, side is Side.INSIDE
         if sight.is_fragment and self._fragments is not None:
             whole = self._fragments.add(ip.parse(raw, cut=True), now)
             if whole is None:
                 return PASSED
             try:
-                sight = see(whole, strict_offset=self.policy.parser.verify_data_offset)
+                sight = see(whole, strict_offset=self._strict_offset)
             except ValueError as error:
                 return self._not_understood(whole, error)
             sight.now, sight.from_inside = now, side is Side.INSIDE
         return self._judge(sight)
+
+    def _first_alone(self, raw: bytes) -> Sight | None:
+        """Read a first fragment as if it were all there is; None for a later one, and for one that is too short."""
+        if raw[0] >> 4 != 4 or raw[6] & 0x1F or raw[7]:
+            return None
+        try:
+            return see(raw[:6] + bytes([raw[6] & 0xDF]) + raw[7:], strict_offset=self._strict_offset)
+        except ValueError:
+            return None
 
     def _is_dull(self, raw: bytes, key: bytes, flow: Flow, now: float) -> bool:
         """Say whether a packet of an open flow concerns no rule and changes nothing but counts, which are then kept.

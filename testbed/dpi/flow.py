@@ -53,11 +53,13 @@ class Deep:
     """What only some flows need: streams put together, first packets kept, half-read QUIC, buckets and counts."""
 
     __slots__ = (
-        "base", "buckets", "client_stream", "counts", "opening", "quic", "server_base", "server_stream", "ttls",
+        "base", "books", "buckets", "client_stream", "counts", "opening", "quic", "server_base", "server_stream",
+        "ttls",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.base: int | None = None
+        self.books: Any = None
         self.server_base: int | None = None
         self.client_stream: Stream | None = None
         self.server_stream: Stream | None = None

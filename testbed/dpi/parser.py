@@ -80,8 +80,11 @@ class Parser(Strict):
     """Of TCP segments: not at all, only those that come in order, in any order with the first or last copy winning, or
     both ways where copies differ (`either`; with urgent bytes and without, too), or joined as they arrive, whatever
     their sequence numbers say."""
-    fragments: Literal["ignored", "first-wins", "last-wins", "bsd", "linux", "bsd-right", "drop"] = "ignored"
-    """Of IP fragments: judged by address alone, or put together, whose copy winning where they overlap."""
+    fragments: Literal["ignored", "first-alone", "first-wins", "last-wins", "bsd", "linux", "bsd-right", "drop"] = (
+        "ignored"
+    )
+    """Of IP fragments: judged by address alone; the first of IPv4 read as if it were a whole packet; or put together,
+    whose copy winning where they overlap."""
     packets_inspected: int = Field(default=16, ge=1)
     """Data packets of a flow that are looked at before it is left alone. U: default 16."""
     bytes_inspected: Size | None = None
@@ -90,8 +93,9 @@ class Parser(Strict):
     """Whose data is looked at."""
     verify_checksum: bool = False
     """A TCP segment with a wrong checksum is not believed."""
-    verify_data_offset: bool = True
-    """A TCP segment whose data offset is below 5 or behind its end is not believed; else it is read as if it were 5."""
+    verify_data_offset: bool | Literal["low"] = True
+    """A TCP segment whose data offset is below 5 or behind its end is not believed; `low`: one below 5. Else the first
+    is read as if it were 5, and the second has no data."""
     verify_ttl: bool = False
     """A packet whose TTL is lower than the flow's by more than 2 is not believed: it may not arrive."""
     verify_ack: bool = False

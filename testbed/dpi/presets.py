@@ -29,14 +29,18 @@ _TOLERANT: Mapping[str, Any] = {
     "http_space_before_name": True, "http_folded_headers": True, "http_target_host": True, "http_pipelined": True,
     "http_bare_cr": True,
 }  # fmt: skip
-_CARELESS: Mapping[str, Any] = {"verify_data_offset": False}
-_ONE_SYN: dict[str, Any] = {
-    "entries": "one", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore", "sequence": "exact",
-    "teardown": {"flags": ()},
+_CARELESS: Mapping[str, Any] = {
+    "verify_data_offset": False, "fragments": "first-alone", "packets_inspected": 1_000_000,
 }  # fmt: skip
-_ONE_TORN: dict[str, Any] = {"entries": "one", "without_entry": "inspect"}
+_MINDS_LOW: Mapping[str, Any] = {**_CARELESS, "verify_data_offset": "low"}
+_ONE_SYN: dict[str, Any] = {
+    "literal": True, "entries": "one", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore",
+    "sequence": "exact", "teardown": {"flags": (), "checks": "nothing"},
+}  # fmt: skip
+_ONE_TORN: dict[str, Any] = {"literal": True, "entries": "one", "without_entry": "inspect", "inspects_syn": True}
 _MANY_EXACT: dict[str, Any] = {
-    "entries": "many", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore", "sequence": "exact",
+    "literal": True, "entries": "many", "opens": ("syn",), "renews": ("syn",), "without_entry": "ignore",
+    "sequence": "exact",
 }  # fmt: skip
 _CAREFUL_RESYNC: dict[str, Any] = {
     "sender": "client", "checks": "sequence", "before_entry": False, "effect": "resync",
@@ -74,21 +78,22 @@ PRESETS: Mapping[str, Preset] = {
     "geneva-4": {"parser": _CARELESS, "tracking": {**_ONE_SYN, "opens": ("syn", "ack"), "renews": ("syn", "ack")}},
     "geneva-5": {"parser": _CARELESS, "tracking": _ONE_SYN},
     "geneva-6": {
-        "parser": {}, "tracking": {**_ONE_TORN, "teardown": {"flags": ("R", "RA", "F"), "checks": "nothing"}},
+        "parser": _CARELESS,
+        "tracking": {**_ONE_TORN, "teardown": {"flags": ("R", "RA", "F"), "checks": "nothing"}},
     },
     "geneva-7": {
-        "parser": {},
+        "parser": _CARELESS,
         "tracking": {**_ONE_TORN, "teardown": {"flags": ("R", "RA", "F"), "checks": "4-tuple", "before_entry": False}},
     },
     "geneva-8": {
-        "parser": {},
+        "parser": _CARELESS,
         "tracking": {
-            **_ONE_TORN, "opens": ("syn",),
+            **_ONE_TORN, "opens": ("syn",), "inspects_syn": False,
             "teardown": {"flags": ("R", "F"), "checks": "sequence", "before_entry": False},
         },
     },
     "geneva-8b": {
-        "parser": {},
+        "parser": _MINDS_LOW,
         "tracking": {
             **_MANY_EXACT, "renews_takes": "one-more",
             "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "RA"), "effect": "forget"},
@@ -99,7 +104,7 @@ PRESETS: Mapping[str, Preset] = {
         "tracking": {
             **_MANY_EXACT, "entries": "one", "renews": (), "without_entry": "inspect",
             "inspects_syn": True,
-            "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F")},
+            "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "F"), "before_entry": True},
         },
     },
     "geneva-10": {
@@ -110,7 +115,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     },
     "geneva-11": {
-        "parser": {"verify_checksum": True},
+        "parser": {**_MINDS_LOW, "verify_checksum": True},
         "tracking": {
             **_MANY_EXACT, "opens": ("syn", "ack"), "renews": ("syn", "ack"), "resync_inspects": False,
             "resync_takes": "expected", "teardown": {**_CAREFUL_RESYNC, "flags": ("R", "RA", "F", "FA")},

@@ -315,9 +315,9 @@ def _see_carefully(raw: bytes, strict_offset: bool) -> Sight:
 
 
 def _segment(data: memoryview, strict_offset: bool) -> tcp.Segment:
-    """Read a segment; a careless censor takes an impossible data offset for the usual one."""
-    if not strict_offset and len(data) >= 20 and not 5 <= data[12] >> 4 <= len(data) // 4:
-        plain = bytearray(data)
+    """Read a segment; to a careless censor an offset that is too low is the usual one, too high leaves no data."""
+    if not strict_offset and len(data) >= 20 and not 20 <= (data[12] >> 4) * 4 <= len(data):
+        plain = bytearray(data if data[12] < 0x50 else data[:20])
         plain[12] = 0x50 | plain[12] & 0x0F
         data = memoryview(bytes(plain))
     return tcp.parse(data)

@@ -16,6 +16,7 @@ from testbed.wire.tcp import ACK, FIN, RST, SYN, URG
 _MASK = 0xFFFFFFFF
 _LONGEST_STREAM_BYTES = 16384
 _TTL_TOLERANCE = 2
+_LEAST_OFFSET = 5 << 4
 _MD5_OPTION = 19
 _BEGIN_OR_END = SYN | FIN | RST
 _TRACKED, _OPENING = Entry.TRACKED, TcpState.OPENING  # a look-up in an enumeration costs as much as the rest
@@ -38,6 +39,8 @@ class Tracker:
         self._simple = not (self._takes_sequence or self._renewing or self._wide_teardown or tracking.entries == "one")
         """A tracked flow stays as it is until a segment that ends it."""
         self.careful = parser.verify_ttl or parser.verify_ack or parser.verify_md5 or parser.verify_checksum
+        self._minds_low_offset = parser.verify_data_offset == "low"
+        self.careful = self.careful or self._minds_low_offset
         self._reassembles = parser.reassembly != "none"
         self._confirms = tracking.server_confirms and self._reassembles
         self._longest = parser.bytes_inspected or _LONGEST_STREAM_BYTES
@@ -45,6 +48,8 @@ class Tracker:
     def believes(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
         """Say whether a segment passes what a careful censor verifies; one that does not changes nothing."""
         parser = self._parser
+        if self._minds_low_offset and sight.raw[sight.header_len + 12] < _LEAST_OFFSET:
+            return False
         if parser.verify_checksum and not sight.checksum_ok:
             return False
         if parser.verify_ack and sight.payload and not sight.flags & (ACK | SYN):
@@ -72,6 +77,11 @@ class Tracker:
             self._shake_hands(sight, flow, from_client, flags)
         else:
             flow.handshake_just_done = False
+        return self._move(sight, flow, from_client)
+
+    def _move(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
+        """Move a flow's entry; return whether the segment's data may be inspected."""
+        flags = sight.flags
         if self._simple and flow.entry is _TRACKED and not flags & _BEGIN_OR_END:
             return True
         event = EVENTS[flags]

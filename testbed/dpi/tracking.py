@@ -116,6 +116,9 @@ class Tracking(Strict):
     """The segment that gives the new sequence number is itself inspected."""
     resync_takes: Literal["any", "expected"] = "any"
     """The segment that ends `resync`: any of the flow, or the one that continues the old sequence."""
+    literal: bool = False
+    """To the letter of Geneva's mock censors: flags count exactly as they stand (a SYN with ECN's bits is none), an
+    entry is one direction's, and `entries: one` means one sequence number for all (`testbed/dpi/literal.py`)."""
     table: int = Field(default=1_000_000, ge=1)
     """Flows held at most; the one that was silent longest goes first, and is counted."""
 

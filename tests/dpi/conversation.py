@@ -6,6 +6,8 @@ kernel would to the packets that are valid and reach it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from scapy.layers.inet import IP, TCP
 from scapy.packet import Raw
 
@@ -32,9 +34,10 @@ def keyword_policy(preset: str | None) -> Policy:
     )
 
 
-def client_packets(request: bytes, dport: int = 80) -> list[bytes]:
+def client_packets(request: bytes, dport: int = 80, timestamps: bool = False) -> list[bytes]:
     """SYN, ACK and the request of one connection."""
-    ends = IP(src=CLIENT, dst=SERVER, ttl=64) / TCP(sport=40000, dport=dport)
+    options: list[Any] = [("NOP", None), ("NOP", None), ("Timestamp", (1000, 2000))] if timestamps else []
+    ends = IP(src=CLIENT, dst=SERVER, ttl=64) / TCP(sport=40000, dport=dport, options=options)
     syn, ack, data = ends.copy(), ends.copy(), ends.copy()
     syn[TCP].flags, syn[TCP].seq = "S", ISN
     ack[TCP].flags, ack[TCP].seq, ack[TCP].ack = "A", ISN + 1, PEER_ISN + 1
@@ -48,7 +51,9 @@ def server_packet(flags: str, ack: int, dport: int = 80) -> bytes:
     return bytes(IP(src=SERVER, dst=CLIENT) / TCP(sport=dport, dport=40000, flags=flags, seq=seq, ack=ack))
 
 
-def is_censored(policy: Policy, strategy: str, request: bytes = REQUEST, dport: int = 80, seed: int = 1) -> bool:
+def is_censored(
+    policy: Policy, strategy: str, request: bytes = REQUEST, dport: int = 80, seed: int = 1, timestamps: bool = False
+) -> bool:
     """Say whether the censor interferes with a connection whose client follows a strategy."""
     engine, play = Engine(policy, seed=seed), Play(strategy, seed=seed)
     now, interfered = 1000.0, False
@@ -60,7 +65,7 @@ def is_censored(policy: Policy, strategy: str, request: bytes = REQUEST, dport: 
         interfered |= bool(decision.injections) or decision.verdict is not Verdict.PASS
 
     answers = [server_packet("SA", ISN + 1, dport), None, server_packet("A", ISN + 1 + len(request), dport)]
-    for raw, answer in zip(client_packets(request, dport), answers, strict=True):
+    for raw, answer in zip(client_packets(request, dport, timestamps), answers, strict=True):
         for emitted in play.handle(raw):
             judge(emitted.raw, Side.INSIDE)
         if answer is not None:
