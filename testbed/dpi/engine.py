@@ -179,6 +179,8 @@ class Engine:
                 return False
             if not self._tracker.stays_as_it_is(flow, raw[33]):
                 return False
+            if flow.data_packets >= self._compiled.packets_inspected:  # it may be settled now
+                return False
         elif candidates.questions is None or not candidates.questions.are_dull(raw):
             return False
         blocks = self._acts.blocks
@@ -277,7 +279,7 @@ class Engine:
         if tracker.careful and not tracker.believes(sight, flow, from_client):
             flow.handshake_just_done = False
             return False, False
-        if flow.settled is not None and sight.flags & tcp.SYN:
+        if flow.settled is not None and sight.flags & (tcp.SYN | tcp.ACK) == tcp.SYN:
             flow.settled = None
             flow.begin()
         looks = tracker.follow(sight, flow, from_client)
