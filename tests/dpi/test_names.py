@@ -52,7 +52,7 @@ def plainly(patterns: list[str], name: str) -> str | None:
         if pattern[0] == "*" and pattern[1:-1] in name:
             return pattern
     for pattern in patterns:
-        if pattern[0] == "/" and re.search(pattern[1:-1], name, re.IGNORECASE):
+        if pattern[0] == "/" and any(re.search(pattern[1:-1], each, re.IGNORECASE) for each in (whole, name)):
             return pattern
     return None
 
