@@ -10,6 +10,7 @@ import struct
 from itertools import pairwise
 
 from testbed.dpi.encrypted import looks_random
+from testbed.dpi.fingerprints.counting import in_order
 from testbed.dpi.fingerprints.opening import TCP, Opening, Shown
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
@@ -27,6 +28,8 @@ _SMALLEST_SPI = 256
 _SHORTEST_ESP_BYTES = 32
 _ENOUGH_ESP_PACKETS = 3
 _MOST_AHEAD = 16
+_OPENVPN_DATA, _ENOUGH_LIKE_OPENVPN = 9, 6
+"""OpenVPN's data packets, whose opcode is the first five bits, count up as ESP's do but aren't whole words for long."""
 
 
 def ike(opening: Opening) -> Answer:
@@ -81,11 +84,12 @@ def esp_in_udp(opening: Opening) -> Answer:
         if not packets or not all(map(_may_be_esp, packets)):
             continue
         waiting = True
-        if len(packets) < _ENOUGH_ESP_PACKETS:
-            continue
         heads = [struct.unpack_from("!II", packet.payload) for packet in packets]
+        like_openvpn = heads[0][0] >> 27 == _OPENVPN_DATA
+        if len(set(heads)) < (_ENOUGH_LIKE_OPENVPN if like_openvpn else _ENOUGH_ESP_PACKETS):
+            continue
         numbers = [number for _, number in heads]
-        steady = all(0 < b - a <= _MOST_AHEAD for a, b in pairwise(numbers))
+        steady = all(b - a <= _MOST_AHEAD for a, b in pairwise(in_order(numbers, 32)))
         random = looks_random(b"".join(packet.payload[8:] for packet in packets))
         if len({spi for spi, _ in heads}) == 1 and steady and random:
             return {"spi": f"{heads[0][0]:08x}", "first": numbers[0], "packets": len(packets)}

@@ -36,7 +36,7 @@ def fully_encrypted(opening: Opening) -> Answer:
 
 def random_udp(opening: Opening) -> Answer:
     """Recognise datagrams of which no part stays the same."""
-    heads = [packet.payload[:_HEAD_BYTES] for packet in opening.packets]
+    heads = [payload[:_HEAD_BYTES] for payload in dict.fromkeys(packet.payload for packet in opening.packets)]
     if any(packet.length < _SHORTEST_BYTES for packet in opening.packets) or any(len(h) < _HEAD_BYTES for h in heads):
         return None
     if len(heads) < _ENOUGH_DATAGRAMS:

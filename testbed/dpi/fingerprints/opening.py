@@ -15,7 +15,7 @@ TCP: Final = 6
 UDP: Final = 17
 ICMP: Final = 1
 ICMPV6: Final = 58
-MOST_PACKETS: Final = 12
+MOST_PACKETS: Final = 16
 _LONGEST_KEPT_BYTES: Final = 2048
 _HALF_OF_SEQUENCE: Final = 1 << 31
 

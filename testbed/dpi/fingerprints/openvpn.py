@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from itertools import dropwhile, pairwise
 
 from testbed.dpi import encrypted
+from testbed.dpi.fingerprints.counting import in_order
 from testbed.dpi.fingerprints.opening import TCP, Opening
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
@@ -155,7 +156,7 @@ def _data(messages: list[tuple[bool, bytes]]) -> Answer:
         return None
     found: Answer = UNDECIDED
     for client in (True, False):
-        own = [message for side, message in messages if side == client]
+        own = list(dict.fromkeys(message for side, message in messages if side == client))
         if len(own) < _ENOUGH_DATA_PACKETS:
             continue
         cipher = _cipher(own, head) if len({message[:head] for message in own}) == 1 else None
@@ -169,7 +170,7 @@ def _cipher(packets: list[bytes], head: int) -> str | None:
     """Name what stands behind the headers of data packets, None if it isn't OpenVPN's."""
     numbers = [int.from_bytes(packet[head : head + 4], "big") for packet in packets]
     random = encrypted.looks_random(b"".join(packet[head + 4 :] for packet in packets))
-    if all(0 < b - a <= _MOST_AHEAD for a, b in pairwise(numbers)):
+    if len(set(numbers)) == len(numbers) and all(b - a <= _MOST_AHEAD for a, b in pairwise(in_order(numbers, 32))):
         whole_words = all(len(packet) % 4 == 0 for packet in packets)
         return "AEAD" if random and not whole_words else None
     lengths = {(len(packet) - head - _SHA1_BYTES) % _CIPHER_BLOCK_BYTES for packet in packets}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from itertools import pairwise
 
+from testbed.dpi.fingerprints.counting import in_order
 from testbed.dpi.fingerprints.opening import Opening, Shown
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
@@ -33,7 +34,7 @@ def rtp(opening: Opening) -> Answer:
                 streams.setdefault((ssrc, kind), []).append((number, stamp))
         for (ssrc, kind), order in streams.items():
             waiting = True
-            if len(order) >= _ENOUGH_PACKETS and _counts_up(order):
+            if len({number for number, _ in order}) >= _ENOUGH_PACKETS and _counts_up(order):
                 return {"ssrc": f"{ssrc:08x}", "payload_type": kind, "packets": len(order)}
     return UNDECIDED if waiting else None
 
@@ -47,12 +48,13 @@ def _head(packet: Shown) -> tuple[int, int, int, int] | None:
 
 
 def _counts_up(order: list[tuple[int, int]]) -> bool:
-    for (number, stamp), (next_number, next_stamp) in pairwise(order):
-        if not 0 < (next_number - number) & 0xFFFF <= _MOST_LOST:
-            return False
-        if (next_stamp - stamp) & 0xFFFFFFFF > _LATEST_TIMESTAMP_STEP:
-            return False
-    return True
+    """Say whether numbers count up and times don't run back, once what the network shuffled is in order."""
+    first, stamps = order[0][0], dict(order)
+    numbers = in_order(stamps, 16)
+    times = [stamps[(first + number) & 0xFFFF] for number in numbers]
+    return all(b - a <= _MOST_LOST for a, b in pairwise(numbers)) and all(
+        (b - a) & 0xFFFFFFFF <= _LATEST_TIMESTAMP_STEP for a, b in pairwise(times)
+    )
 
 
 def rtcp(opening: Opening) -> Answer:

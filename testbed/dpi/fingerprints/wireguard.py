@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from itertools import pairwise
 
+from testbed.dpi.fingerprints.counting import in_order
 from testbed.dpi.fingerprints.opening import Opening, Shown
 from testbed.dpi.fingerprints.recogniser import UNDECIDED, Answer, Evidence
 
@@ -70,11 +71,11 @@ def _answers(packet: Shown, sender: bytes) -> bool:
 def _transport(data: list[Shown]) -> Answer:
     for client in (True, False):
         heads = [struct.unpack_from("<IQ", packet.payload, 4) for packet in data if packet.from_client == client]
-        if len(heads) < _ENOUGH_DATA_PACKETS:
+        if len(set(heads)) < _ENOUGH_DATA_PACKETS:
             continue
         receivers = {receiver for receiver, _ in heads}
         counters = [counter for _, counter in heads]
-        rises = all(0 < later - earlier < 1 << 16 for earlier, later in pairwise(counters))
+        rises = all(later - earlier < 1 << 16 for earlier, later in pairwise(in_order(counters, 64)))
         if len(receivers) > 1 or not rises or counters[0] >> 48:
             return None
         return {"message": _DATA, "packets": len(heads), "receiver": f"{heads[0][0]:08x}", "counter": counters[0]}

@@ -11,6 +11,7 @@ import random
 import pytest
 
 from testbed.dpi.fingerprints import FINGERPRINTS, PROTOCOLS, UNDECIDED, Opening, recognise, undecided
+from testbed.dpi.fingerprints.opening import UDP
 from tests.dpi.fingerprints.flows import CAPTURES, of_capture
 
 #: capture → the label of each of its flows, then what else may be said of them
@@ -83,6 +84,7 @@ LABELS: dict[str, tuple[tuple[str | None, ...], frozenset[str]]] = {
     )
 }
 KINDS = {one.name: one.kind for one in FINGERPRINTS}
+BY_NAME = {one.name: one for one in FINGERPRINTS}
 
 
 def with_kinds(labels: set[str]) -> set[str]:
@@ -103,10 +105,40 @@ def test_each_flow_has_its_label(name: str) -> None:
 def test_no_recogniser_takes_a_flow_for_another(name: str) -> None:
     labels, also = LABELS[name]
     allowed = with_kinds({label for label in labels if label is not None}) | also
-    for opening in of_capture(CAPTURES / f"{name}.pcap"):
-        for one in FINGERPRINTS:
-            if opening.proto in one.over and one.name not in allowed:
-                assert one.recognise(opening) in (None, UNDECIDED), one.name
+    for whole in of_capture(CAPTURES / f"{name}.pcap"):
+        opening = Opening(whole.proto, whole.client_port, whole.server_port, most=whole.most)
+        for packet in whole.packets:  # an engine asks at each
+            opening.show(packet.from_client, packet.payload, packet.at, packet.length)
+            for one in FINGERPRINTS:
+                if opening.proto in one.over and one.name not in allowed:
+                    assert one.recognise(opening) in (None, UNDECIDED), one.name
+
+
+DATAGRAMS = [
+    name
+    for name, (labels, _) in LABELS.items()
+    if name not in ("dns", "ping", "ptunnel", "ptunnel-ng", "anyconnect")
+    and any(label and UDP in BY_NAME[label].over for label in labels)
+    and next(of_capture(CAPTURES / f"{name}.pcap")).proto == UDP
+]
+
+
+@pytest.mark.parametrize("name", DATAGRAMS)
+@pytest.mark.parametrize("fault", ["twice", "swapped"])
+def test_a_datagram_twice_or_late_hides_nothing(name: str, fault: str) -> None:
+    """But for the first, which says who the client is."""
+    whole = next(of_capture(CAPTURES / f"{name}.pcap"))
+    for at in range(1, min(len(whole.packets) - 1, 8)):
+        packets = list(whole.packets)
+        packets[at : at + 2] = (
+            [packets[at + 1], packets[at]] if fault == "swapped" else [packets[at], *packets[at : at + 2]]
+        )
+        opening = Opening(UDP, whole.client_port, whole.server_port)
+        found = set()
+        for packet in packets:
+            opening.show(packet.from_client, packet.payload, packet.at, packet.length)
+            found |= {one.protocol for label in LABELS[name][0] if label and (one := recognise(opening, {label}))}
+        assert found & set(LABELS[name][0]), (name, at)
 
 
 @pytest.mark.parametrize("name", LABELS)

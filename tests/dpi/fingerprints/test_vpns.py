@@ -137,6 +137,23 @@ def test_esp_in_udp_by_three_packets() -> None:
     assert PROTOCOLS["esp-in-udp"](udp_flow(*plain)) is None
 
 
+@pytest.mark.parametrize("order", [(1, 0, 2, 3, 4, 5), (0, 1, 1, 3, 2, 4), (0, 2, 1, 3, 5, 4, 0)])
+def test_numbers_may_come_shuffled_and_twice(order: tuple[int, ...]) -> None:
+    """From before a counter's turn to after it."""
+    esp = [b"\xc0\xff\xee\x01" + struct.pack("!I", 5 + n) + KEY[:92] for n in range(6)]
+    guard = [b"\4\0\0\0abcd" + struct.pack("<Q", 255 + n) + KEY[:80] for n in range(6)]
+    media = [struct.pack("!BBHII", 0x80, 0, 65533 + n & 0xFFFF, 160 * n, 77) + bytes(160) for n in range(6)]
+    for protocol, packets in (("esp-in-udp", esp), ("wireguard", guard), ("rtp", media)):
+        found = PROTOCOLS[protocol](udp_flow(*((">", packets[n]) for n in order)))
+        assert found not in (None, UNDECIDED), protocol
+
+
+def test_esp_that_might_be_openvpn_takes_six_packets() -> None:
+    lines = [(">", openvpn_data(n, 40 + 4 * n)) for n in range(1, 7)]
+    assert PROTOCOLS["esp-in-udp"](udp_flow(*lines[:5])) is UNDECIDED
+    assert PROTOCOLS["esp-in-udp"](udp_flow(*lines)) not in (None, UNDECIDED)
+
+
 def test_pptp_and_l2tp() -> None:
     start = struct.pack("!HHIHH", 156, 1, 0x1A2B3C4D, 1, 0) + bytes(144)
     assert PROTOCOLS["pptp"](tcp_flow((">", start[:5]))) is UNDECIDED
