@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -70,14 +71,25 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         sys.exit(0)
     except TestbedError as error:
         sys.exit(_report(error))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _give_up_output()
+            sys.exit(_report(MachineError(f"can't be written: {error.strerror}", "make room, or write elsewhere")))
         traceback.print_exc()
         print(f"testbed: a bug of ours: {error!r}; please report it with the lines above", file=sys.stderr)
         sys.exit(4)
+
+
+def _give_up_output() -> None:
+    """Send what is still to be written nowhere, or leaving would fail once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: TestbedError) -> int:

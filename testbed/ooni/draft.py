@@ -207,8 +207,10 @@ def _doubt(way: str, end: Hashable, count: int, case: _Case, thresholds: Thresho
     if count < thresholds.share * case.tried:
         return f"no one way in {thresholds.share:.0%} of them"
     known = {"tcp": set(_TCP_ENDS), "dns": {*_RCODES, TIMEOUT, "forged"}}.get(way, set(_ENDS))
+    if isinstance(end, tuple) and not end[1]:
+        return "a page without a status"
     if isinstance(end, tuple):
-        return "" if way == "http" and end[1] else "a page of its own over TLS; look whether TLS is intercepted"
+        return "" if way == "http" else "a page of its own over TLS; look whether TLS is intercepted"
     return "" if end in known else f"`{end}` has more than one explanation"
 
 

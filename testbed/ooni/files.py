@@ -1,11 +1,15 @@
-"""Files of OONI measurements: JSON lines, plain or gzipped, as the OONI bucket has them; bad lines told and skipped."""
+"""Files of OONI measurements: JSON lines, plain or gzipped, as the OONI bucket has them; bad lines told and skipped.
+
+A file that is one JSON value, as what people save from OONI Explorer, is one measurement, or a list of them.
+"""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from testbed.errors import InputError, Problem
 from testbed.ooni.measurement import Measurement, read_measurement
 
 TEST = "web_connectivity"
+_LARGEST_VALUE = 64 << 20
 
 
 @dataclass(slots=True)
@@ -33,7 +38,7 @@ def read_files(paths: Sequence[Path]) -> Reading:
             with path.open("rb") as raw:
                 zipped = raw.read(2) == b"\x1f\x8b"
             with gzip.open(path, "rb") if zipped else path.open("rb") as stream:
-                for number, line in enumerate(stream, 1):
+                for number, line in enumerate(_lines(stream), 1):
                     if line.strip():
                         _take(reading, line, f"{path}:{number}")
         except (OSError, EOFError) as error:
@@ -43,6 +48,21 @@ def read_files(paths: Sequence[Path]) -> Reading:
         nothing = Problem(str(paths[0]), "no measurement in it", "give OONI measurements as JSON lines, or gzipped")
         raise InputError(reading.problems or [nothing])
     return reading
+
+
+def _lines(stream: gzip.GzipFile | io.BufferedReader) -> Iterator[bytes]:
+    """Yield a line a measurement; a file that is one value of JSON is written anew so, if it is no large one."""
+    first = stream.readline()
+    whole = first + stream.read(_LARGEST_VALUE) if first.strip()[:1] == b"[" or first.strip() == b"{" else b""
+    try:
+        value = json.loads(whole) if 0 < len(whole) < _LARGEST_VALUE else None
+    except (ValueError, RecursionError):
+        value = None
+    if value is not None:
+        yield from (json.dumps(item).encode() for item in (value if isinstance(value, list) else [value]))
+        return
+    yield from io.BytesIO(whole or first)
+    yield from stream
 
 
 def _take(reading: Reading, line: bytes, place: str) -> None:

@@ -34,6 +34,8 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _CHARSET = re.compile(rb"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LONGEST_PAGE = 8192
+_LONGEST_TTL_S = (1 << 31) - 1
+"""RFC 2181 §8; more, or less than 0, is no time to live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class _Reader:
             if len(forged) < len(found) or consistent:
                 yield Try("dns", self._name, None)
             else:
-                ttls = [a["ttl"] for a in answers if isinstance(a.get("ttl"), int)]
+                ttls = [a["ttl"] for a in answers if type(a.get("ttl")) is int and 0 <= a["ttl"] <= _LONGEST_TTL_S]
                 yield Try("dns", self._name, Forged(forged, ttls[0] if ttls else None))
 
     def _connections(self) -> Iterator[Try]:
@@ -201,7 +203,8 @@ def _page_of(response: Mapping[str, Any]) -> Page:
     title = _TITLE.search(text)
     status = response.get("code")
     clean = " ".join(title[1].split()) if title else ""
-    return Page(status if isinstance(status, int) else 0, clean, text[:_LONGEST_PAGE])
+    known = status if type(status) is int and 100 <= status < 600 else 0
+    return Page(known, clean, text[:_LONGEST_PAGE])
 
 
 def _text(body: object) -> str:

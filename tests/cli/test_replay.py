@@ -91,6 +91,14 @@ def test_the_same_twice(replay: Any, pcap: Path) -> None:
     assert replay(pcap, "--policy", "tm-2022").text == replay(pcap, "--policy", "tm-2022").text != ""
 
 
+def test_a_full_disk_is_told(pcap: Path) -> None:
+    argv = [sys.executable, "-m", "testbed.cli.main", "replay", str(pcap), "--policy", "tm-2022"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "can't be written: No space left on device; make room, or write elsewhere"
+
+
 def test_injected_packets_go_to_a_file_that_tshark_likes(replay: Any, pcap: Path, tmp_path: Path) -> None:
     made = tmp_path / "injected.pcapng"
     assert replay(pcap, "--policy", "tm-2022", "--injected", made).status == 0

@@ -132,3 +132,48 @@ def test_files_without_a_measurement_are_status_two(tmp_path: Path, content: byt
     assert told in str(done.exception)
     missing = call(tmp_path / "none.jsonl")
     assert isinstance(missing.exception, InputError)
+
+
+def measurements() -> list[dict[str, Any]]:
+    """Those of the fixture that are whole."""
+    lines = (line for line in TM.read_text().split("\n") if '"test_keys":{' in line and line.endswith("}"))
+    return [json.loads(line) for line in lines]
+
+
+def lines_of(path: Path, items: list[dict[str, Any]]) -> Path:
+    path.write_text("\n".join(map(json.dumps, items)))
+    return path
+
+
+@pytest.mark.parametrize("form", ["list", "list of many lines", "one of many lines"])
+def test_files_of_one_json_value_are_read(tmp_path: Path, form: str) -> None:
+    """So people save what OONI Explorer shows, and the answer of its API."""
+    items, path = measurements(), tmp_path / "saved.json"
+    path.write_text(json.dumps(items[0] if form.startswith("one") else items, indent=None if form == "list" else 1))
+    found, wanted = report(path), report(lines_of(tmp_path / "lines.jsonl", items))
+    assert found["skipped"] == []
+    assert found["measurements"] == (1 if form.startswith("one") else wanted["measurements"])
+
+
+@pytest.mark.parametrize("ttl", [-5, 1 << 31, True, 1.5])
+def test_a_time_to_live_that_is_none_is_left_out(tmp_path: Path, ttl: object) -> None:
+    items = measurements()
+    for item in items:
+        for query in item["test_keys"].get("queries") or []:
+            for answer in query.get("answers") or []:
+                answer["ttl"] = ttl
+    path = lines_of(tmp_path / "odd.jsonl", items)
+    assert call(path, "--output", tmp_path / "draft").return_value == 0
+    assert not problems_of(tmp_path / "draft" / "ooni-tm.yaml")
+
+
+@pytest.mark.parametrize("status", [None, True, 99, 1000])
+def test_a_page_without_a_status_is_no_rule(tmp_path: Path, status: object) -> None:
+    items = measurements()
+    for item in items:
+        for entry in item["test_keys"].get("requests") or []:
+            if isinstance(entry.get("response"), dict):
+                entry["response"]["code"] = status
+    found = report(lines_of(tmp_path / "odd.jsonl", items))
+    assert not any(name.startswith("http-page") for name in rules(found["policy"]))
+    assert any(item["why"] == "a page without a status" for item in found["ambiguous"])
