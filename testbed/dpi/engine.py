@@ -214,7 +214,10 @@ class Engine:
         table = self._tcp if proto == 6 else self._udp if proto == 17 else self._others.get(proto)
         if table is None:
             table = self._others[proto] = FlowTable(self._most_flows)
-        flow = table.get(proto, sight.key, sight.from_inside, sight.now)
+        if proto == 6 and sight.flags & tcp.SYN:
+            flow = table.opened(sight.key, sight.from_inside, sight.now, answers=bool(sight.flags & tcp.ACK))
+        else:
+            flow = table.get(proto, sight.key, sight.from_inside, sight.now)
         if flow.generation != self._generation:
             self._candidates(flow)
         elif flow.settled is not None and not (proto == 6 and sight.flags & tcp.SYN):

@@ -2,7 +2,7 @@
 
 A flow is found by the bytes of its packets: the *key* is source and destination address and both ports as they stand in
 the header, so that the usual packet costs one slice and one look-up. The key of the flow is that of its client, whoever
-was seen first to send; the table knows it under the mirrored key too.
+was seen first to send, but for a SYN+ACK, which is a server's; the table knows it under the mirrored key too.
 
 The handshake moves by this table (what the censor *believes* of a connection is `tracking`'s):
 
@@ -46,6 +46,7 @@ def mirrored(key: bytes) -> bytes:
     return key[16:32] + key[0:16] + key[34:36] + key[32:34]
 
 
+_TCP = 6
 _NEW, _NO_ENTRY = TcpState.NEW, Entry.NONE
 
 
@@ -75,8 +76,8 @@ class Flow:
 
     __slots__ = (
         "candidates", "client_packets", "data_packets", "deep", "entry", "expected", "fate", "from_inside",
-        "generation", "handshake_just_done", "isn", "key", "last_seen", "peer_expected", "proto", "queued_at",
-        "settled", "state", "torn",
+        "generation", "handshake_just_done", "isn", "key", "last_seen", "met_late", "peer_expected", "proto",
+        "queued_at", "settled", "state", "torn",
     )  # fmt: skip
 
     candidates: Candidates
@@ -91,6 +92,7 @@ class Flow:
         self.deep: Deep | None = None
         self.torn = 0
         self.isn = 0
+        self.met_late = False
         self.begin()
 
     def begin(self) -> None:
@@ -182,6 +184,22 @@ class FlowTable:
         """Forget every flow; none of them is counted as thrown out."""
         self.by_key.clear()
         self._queue.clear()
+
+    def opened(self, key: bytes, from_inside: bool, now: float, *, answers: bool) -> Flow:
+        """Return the flow of a SYN, or of a SYN+ACK, which `answers` one.
+
+        A connection that is met at its SYN+ACK has its client at the other end, until a SYN says otherwise.
+        """
+        known = self.by_key.get(key)
+        if answers and (known is None or now - known.last_seen > IDLE_S):
+            flow = self.get(_TCP, mirrored(key), not from_inside, now)
+            flow.met_late = True
+            return flow
+        if known is not None and known.met_late and not answers:
+            if known.key != key and known.state is not TcpState.ESTABLISHED:
+                self._forget(known)
+            known.met_late = False
+        return self.get(_TCP, key, from_inside, now)
 
     def _let_go(self, oldest: Flow, now: float) -> None:
         """Forget a flow taken from the queue if it is idle; else queue it again."""

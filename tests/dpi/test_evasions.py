@@ -237,3 +237,19 @@ def test_count_elevation(preset: str, seen: bool) -> None:
     query = DNS(id=1, rd=1, qd=DNSQR(qname="a.com"), ancount=32)
     raw = bytes(IP(src="100.64.1.1", dst="198.18.0.53") / UDP(sport=5353, dport=53) / query)
     assert bool(Engine(named(preset), seed=1).receive(raw, Side.INSIDE, 1.0).injections) is seen
+
+
+@pytest.mark.parametrize("preset", ["gfw", "strict", "tm-2022", "geneva-4"])
+def test_a_connection_met_at_its_answer_has_its_client_at_the_other_end(preset: str) -> None:
+    """The box began late, or the SYN came in fragments that it doesn't read."""
+    engine = Engine(keyword_policy(preset), seed=1)
+    _, client_ack, request = client_packets(REQUEST)
+    answer = bytes(IP(src="198.19.3.4", dst="100.64.1.1") / TCP(sport=80, dport=40000, flags="SA", seq=9, ack=1001))
+    for raw, side in ((answer, Side.OUTSIDE), (client_ack, Side.INSIDE)):
+        assert not engine.receive(raw, side, 1.0).injections
+    assert engine.receive(request, Side.INSIDE, 1.0).injections
+
+
+def test_a_syn_says_who_the_client_is_whatever_came_before() -> None:
+    strategy = r"[TCP:flags:S]-duplicate(tamper{TCP:flags:replace:SA},)-| \/"  # 3 % success in China (Bock et al. 2019)
+    assert all(is_censored(keyword_policy(preset), strategy) for preset in ("gfw", "strict", "tm-2022"))
