@@ -65,8 +65,8 @@ class Packet:
         return bytes(self.head + self.middle) + self.load
 
     def copy(self) -> Packet:
-        """Return a packet of the same content."""
-        return Packet(bytearray(self.head), self.is_v4, self.transport, bytearray(self.middle), self.load, self.delay_s)
+        """Return a packet of the same content, which is not sent later: so Geneva's copies forget their sleep."""
+        return Packet(bytearray(self.head), self.is_v4, self.transport, bytearray(self.middle), self.load)
 
     def has(self, proto: str) -> bool:
         """Say whether the packet has that layer."""

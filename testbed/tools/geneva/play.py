@@ -78,8 +78,10 @@ class Play:
         if isinstance(action, Duplicate):
             return packet, packet.copy()
         if isinstance(action, Fragment):
-            first, second = _segments(packet, action) if action.layer == "tcp" else _fragments(packet, action)
-            return (first, second) if action.in_order else (second, first)
+            parts = _segments(packet, action) if action.layer == "tcp" else _fragments(packet, action)
+            if parts is None:
+                return packet, packet.copy()
+            return parts if action.in_order else parts[::-1]
         if isinstance(action, Sleep):
             packet.delay_s = action.seconds
         elif isinstance(action, Tamper):
@@ -101,10 +103,10 @@ class Play:
         return int.from_bytes(hashlib.blake2b(f"{self._seed}/{self._drawn}".encode(), digest_size=8).digest()) % below
 
 
-def _segments(packet: Packet, action: Fragment) -> tuple[Packet, Packet]:
-    """Cut a TCP packet in two; without a payload there are two alike."""
+def _segments(packet: Packet, action: Fragment) -> tuple[Packet, ...] | None:
+    """Cut a TCP packet in two; None without a payload."""
     if packet.transport != "TCP" or not packet.load:
-        return packet, packet.copy()
+        return None
     size = len(packet.load)
     cut = action.offset if 0 <= action.offset <= size - 1 else size // 2
     first, second = packet.copy(), packet.copy()
@@ -116,22 +118,22 @@ def _segments(packet: Packet, action: Fragment) -> tuple[Packet, Packet]:
     return first, second
 
 
-def _fragments(packet: Packet, action: Fragment) -> tuple[Packet, Packet]:
-    """Cut an IPv4 packet in two fragments; one too short for it is sent twice."""
+def _fragments(packet: Packet, action: Fragment) -> tuple[Packet, ...] | None:
+    """Cut an IPv4 packet in two fragments; None if it has no payload or is too short for it."""
     body = bytes(packet.middle) + packet.load
-    if not packet.has("IP") or not body:
-        return packet, packet.copy()
+    if not packet.has("IP") or not packet.load:
+        return None
     cut = action.offset * 8
     if action.offset == -1 or cut > len(body) or len(body) <= 8:
         cut = len(body) // 2 // 8 * 8
     if cut == 0 or cut >= len(body):
-        return packet, packet.copy()
-    parts = [
-        Packet(bytearray(packet.head), True, "", bytearray(), load, packet.delay_s) for load in (body[:cut], body[cut:])
-    ]
+        return packet.copy(), packet.copy()
+    parts = [Packet(bytearray(packet.head), True, "", bytearray(), load) for load in (body[:cut], body[cut:])]
     offset = fields.read(packet, "IP", "frag") or 0
     parts[0].head[6] |= 0x20  # more fragments
     parts[1].head[6:8] = ((int.from_bytes(packet.head[6:8], "big") & 0xE000) | offset + cut // 8).to_bytes(2, "big")
+    if len(body) > 2 * cut:
+        parts[1].head[6] = 0x40 | parts[1].head[6] & 0x1F  # Geneva joins further fragments to the second, and sets DF
     for part in parts:
         fields.restore_lengths(part)
         fields.restore_checksums(part)

@@ -40,7 +40,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """The packet is sent later; the others are not held up."""
+    """The packet is sent later; the others are not held up, nor are copies and parts made of it afterwards."""
 
     seconds: float
 

@@ -104,9 +104,10 @@ def test_ip_fragments(offset: str, load: bytes, first: bytes, second: bytes, in_
     sent = apply(f"[TCP:flags:S]-fragment{{ip:{offset}:{in_order}}}-|", raw)
     parts = sent if in_order else sent[::-1]
     assert [raw[20:] for raw in parts] == [first, second]
+    joined = 2 if offset == "-1" else 0  # three fragments, the last two in one: Geneva sets DF
     assert [(int(read(raw).flags), read(raw).frag, read(raw).id) for raw in parts] == [
         (1, 0, 7),
-        (0, len(first) // 8, 7),
+        (joined, len(first) // 8, 7),
     ]
     for raw in parts:
         assert rebuilt(read(raw), (IP, "len")) == raw
@@ -221,6 +222,22 @@ def test_directions_have_their_own_forests() -> None:
 def test_sleep_delays_one_packet() -> None:
     sent = Play("[TCP:flags:PA]-fragment{tcp:8:True}(,sleep{0.5})-|").handle(bytes(tcp()))
     assert [e.delay_s for e in sent] == [0.0, 0.5]
+
+
+def test_a_copy_does_not_sleep() -> None:
+    """Nor do the parts of what was to; golden: Geneva's `Packet.copy` and its fragments."""
+
+    def delays(actions: str, packet: Packet) -> list[float]:
+        return [e.delay_s for e in Play(f"[IP:version:4]-{actions}-|").handle(bytes(packet))]
+
+    assert delays("sleep{2}(duplicate(duplicate,),)", tcp()) == [2.0, 0.0, 0.0]
+    assert delays("sleep{2}(fragment{tcp:8:True},)", tcp()) == delays("sleep{2}(fragment{ip:3:True},)", tcp()) == [0, 0]
+    assert delays("sleep{2}(fragment{tcp:8:False},)", tcp(b"")) == [2.0, 0.0]
+
+
+def test_a_packet_without_a_payload_is_not_fragmented() -> None:
+    raw = bytes(tcp(b"", "S"))
+    assert apply("[TCP:flags:S]-fragment{ip:1:True}-|", raw) == [raw, raw]
 
 
 TRIGGERS = {
