@@ -24,7 +24,7 @@ PURE = (
     "units.py",
     "errors.py",
     *(f"campaign/{name}.py" for name in ("spec", "cells", "through", "pace")),
-    *(f"tools/geneva/{name}.py" for name in ("strategy", "parse", "packet", "play")),
+    *(f"tools/geneva/{name}.py" for name in ("strategy", "parse", "packet", "dns", "play")),
 )
 #: package → testbed packages it must not know
 FORBIDDEN = {

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from testbed.tools.geneva import dns
 from testbed.wire import ip
 
 #: field → where in its header: first byte, width in bytes, shift, mask
@@ -39,8 +40,10 @@ _OPTIONS = {
 _SINGLE, _MD5, _MOST_OPTIONS = (0, 1), 19, 40
 FIELDS: dict[str, tuple[str, ...]] = {
     "IP": (*_IP, "load"), "TCP": (*_TCP, "load", *_OPTIONS), "UDP": (*_UDP, "load"),
+    "DNS": (*dns.HEADER, "qd"), "DNSQR": ("qname", *dns.QUESTION),
 }  # fmt: skip
-_LAYOUT = {"IP": _IP, "TCP": _TCP, "UDP": _UDP}
+_LAYOUT = {"IP": _IP, "TCP": _TCP, "UDP": _UDP, "DNS": dns.HEADER, "DNSQR": dns.QUESTION}
+_DNS_PORT, _CORRUPT_NAME = b"\0\x35", "example.com."
 _TCP_FLAGS, _IP_FLAGS = "FSRPAUECN", ("MF", "DF", "evil")
 _WORDS = {
     b"__HTTP_REQUEST__": b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n",
@@ -69,7 +72,12 @@ class Packet:
         return Packet(bytearray(self.head), self.is_v4, self.transport, bytearray(self.middle), self.load)
 
     def has(self, proto: str) -> bool:
-        """Say whether the packet has that layer."""
+        """Say whether the packet has that layer; DNS is a message over UDP to or from port 53."""
+        if proto in ("DNS", "DNSQR"):
+            speaks = self.transport == "UDP" and _DNS_PORT in (self.middle[0:2], self.middle[2:4])
+            if not speaks or len(self.load) < dns.HEADER_BYTES:
+                return False
+            return proto == "DNS" or dns.name_of(self.load) is not None
         return self.is_v4 if proto == "IP" else self.transport == proto
 
 
@@ -93,8 +101,12 @@ def is_number(proto: str, name: str) -> bool:
 
 def value_problem(proto: str, name: str, value: str) -> str | None:
     """Return why a text can't be a field's value, as a mend; None if it can."""
+    if name == "qd":
+        return "only `tamper{DNS:qd:compress}` works on it"
     if name == "load" or value == "":
         return None
+    if name == "qname":
+        return None if value.isascii() and all(len(label) < 64 for label in value.split(".")) else "write a domain name"
     if name == "flags":
         known = _TCP_FLAGS if proto == "TCP" else "+".join(_IP_FLAGS)
         return None if _flags(proto, value) is not None else f"use the letters {known}"
@@ -130,7 +142,7 @@ def matches(packet: Packet, proto: str, name: str, value: str) -> bool:
     if name == "load":
         wanted = unquote_to_bytes(value.removesuffix("*"))
         return wanted in packet.load if value.endswith("*") else wanted == packet.load
-    is_text = value.endswith("*") or (name in _OPTIONS and not _OPTIONS[name][1])
+    is_text = value.endswith("*") or name == "qname" or (name in _OPTIONS and not _OPTIONS[name][1])
     if is_text or value == "":
         text = _text(packet, proto, name)
         return value[:-1] in text if value.endswith("*") else value.lower() == text
@@ -139,6 +151,9 @@ def matches(packet: Packet, proto: str, name: str, value: str) -> bool:
 
 
 def _text(packet: Packet, proto: str, name: str) -> str:
+    if name == "qname":
+        labels, _ = dns.name_of(packet.load) or ([], 0)
+        return ".".join(label.decode("latin-1") for label in labels).lower() + "."
     if name in _OPTIONS and not _OPTIONS[name][1]:
         found = _find_option(packet, _OPTIONS[name][0])
         return "" if found is None else found.hex()
@@ -164,8 +179,18 @@ def read(packet: Packet, proto: str, name: str) -> int | None:
         found = _find_option(packet, _OPTIONS[name][0])
         return None if found is None else int.from_bytes(found[: _OPTIONS[name][1]], "big")
     at, width, shift, mask = _LAYOUT[proto][name]
-    header = packet.head if proto == "IP" else packet.middle
-    return int.from_bytes(header[at : at + width], "big") >> shift & mask
+    header, begin = _header(packet, proto)
+    return int.from_bytes(header[begin + at : begin + at + width], "big") >> shift & mask
+
+
+def _header(packet: Packet, proto: str) -> tuple[bytearray, int]:
+    """Return the bytes that a protocol's fields stand in, and where they begin; those of DNS are a copy."""
+    if proto == "DNSQR":
+        _, end = dns.name_of(packet.load) or ([], len(packet.load))
+        return bytearray(packet.load), end
+    if proto == "DNS":
+        return bytearray(packet.load), 0
+    return (packet.head if proto == "IP" else packet.middle), 0
 
 
 def write(packet: Packet, proto: str, name: str, value: int | bytes) -> None:
@@ -178,16 +203,21 @@ def write(packet: Packet, proto: str, name: str, value: int | bytes) -> None:
         _write_option(packet, name, value)
     else:
         at, width, shift, mask = _LAYOUT[proto][name]
-        header = packet.head if proto == "IP" else packet.middle
-        kept = int.from_bytes(header[at : at + width], "big") & ~(mask << shift)
+        header, begin = _header(packet, proto)
+        place = slice(begin + at, begin + at + width)
+        kept = int.from_bytes(header[place], "big") & ~(mask << shift)
         number = kept | (int(value) & mask) << shift if isinstance(value, int) else kept
-        header[at : at + width] = number.to_bytes(width, "big")
+        header[place] = number.to_bytes(width, "big")
+        if proto in ("DNS", "DNSQR"):
+            packet.load = bytes(header)
     restore_checksums(packet, but=(proto, name))
 
 
 def replace(packet: Packet, proto: str, name: str, value: str) -> None:
     """Set a field to what a strategy writes."""
-    if name == "load":
+    if name == "qname":
+        _write_message(packet, dns.named(packet.load, value))
+    elif name == "load":
         load = unquote_to_bytes(value)
         for word, stands_for in _WORDS.items():
             load = load.replace(word, stands_for)
@@ -202,7 +232,9 @@ def corrupt(packet: Packet, proto: str, name: str, chance: Chance) -> None:
     """Set a field to a value of chance, never to the one it has."""
     if not packet.has(proto):
         return
-    if name == "load":
+    if name == "qname":
+        _write_message(packet, dns.named(packet.load, _CORRUPT_NAME))
+    elif name == "load":
         letters = bytes(b"abcdefghijklmnopqrstuvwxyz0123456789"[chance(36)] for _ in range(10))
         write(packet, proto, name, (b"", *_WORDS.values(), letters)[chance(2 + len(_WORDS))])
     elif name in _OPTIONS:
@@ -214,6 +246,18 @@ def corrupt(packet: Packet, proto: str, name: str, chance: Chance) -> None:
         low = 1 if name in ("chksum", "dataofs") else 0
         drawn = low + chance(most - low)
         write(packet, proto, name, drawn + 1 if drawn == now else drawn)
+
+
+def compress(packet: Packet) -> None:
+    """Let a question over UDP be compressed as Geneva does it."""
+    if packet.has("DNSQR"):
+        _write_message(packet, dns.compressed(packet.load))
+
+
+def _write_message(packet: Packet, message: bytes) -> None:
+    packet.load = message
+    restore_lengths(packet)
+    restore_checksums(packet)
 
 
 def restore_checksums(packet: Packet, but: tuple[str, str] = ("", "")) -> None:

@@ -15,13 +15,14 @@ from testbed.tools.geneva.strategy import (
     Sleep,
     Strategy,
     Tamper,
+    Trace,
     Tree,
     Trigger,
 )
 
-_ACTIONS = ("duplicate", "drop", "sleep", "tamper", "fragment")
+_ACTIONS = ("duplicate", "drop", "sleep", "tamper", "fragment", "trace")
 _OF_REQUESTS = ("duplicate", "insert", "replace", "changecase")
-_HOW = ("replace", "corrupt", "add")
+_HOW = ("replace", "corrupt", "add", "compress")
 _WHERE, _PARTS, _MOST_TIMES = ("start", "middle", "end"), ("name", "value"), 16384
 _BRANCHING = (Duplicate, Fragment)
 
@@ -134,8 +135,8 @@ class _Reader:
             self._expect(")", "the right branch")
         if right is not None and not isinstance(action, _BRANCHING):
             raise self._error(f"`{action}` has no second packet for a right branch", "leave the right branch empty", at)
-        if isinstance(action, Drop) and left is not None:
-            raise self._error("nothing comes after `drop`", "end the branch there", at)
+        if isinstance(action, (Drop, Trace)) and left is not None:
+            raise self._error(f"nothing comes after `{action}`", "end the branch there", at)
         return Node(action, left, right)
 
     def _action(self) -> Action:
@@ -147,7 +148,7 @@ class _Reader:
         if name not in known:
             raise self._error(f"unknown action `{name}`", f"known: {', '.join(known)}", at)
         given = self._until("}", f"`{name}{{`") if self._take("{") else None
-        if self._inbound and name in ("duplicate", "fragment", "sleep"):
+        if self._inbound and name in ("duplicate", "fragment", "sleep", "trace"):
             raise self._error(f"`{name}` can't be done to packets that come in", "only drop and tamper can", at)
         if name in ("duplicate", "drop"):
             if given is not None:
@@ -156,6 +157,8 @@ class _Reader:
         if name == "sleep":
             return self._sleep(given, at)
         parts = (given or "").split(":")
+        if name == "trace":
+            return self._trace(given or "1:64", at)
         if True in self._protos:
             return self._of_request(name, parts, at)
         return self._tamper(parts, at) if name == "tamper" else self._fragment(parts, at)
@@ -185,12 +188,22 @@ class _Reader:
             raise self._error(f"`sleep{{{given}}}` is no time", "write seconds from 0 to 60, `sleep{0.5}`", at)
         return Sleep(seconds)
 
+    def _trace(self, given: str, at: int) -> Trace:
+        first, _, last = given.partition(":")
+        trace = Trace(self._whole(first, "first TTL", at), self._whole(last, "last TTL", at))
+        if not 0 <= trace.first <= trace.last <= 255:
+            raise self._error(f"`{trace}` is no range", "write `trace{1:64}`, from 0 to 255", at)
+        return trace
+
     def _tamper(self, parts: list[str], at: int) -> Tamper:
-        if len(parts) not in (3, 4) or parts[2] not in _HOW or (len(parts) == 3) != (parts[2] == "corrupt"):
+        alone = parts[2:3] in (["corrupt"], ["compress"])
+        if len(parts) not in (3, 4) or parts[2] not in _HOW or (len(parts) == 3) != alone:
             mend = "write `tamper{proto:field:replace:value}`, `…:add:value}` or `…:corrupt}`"
             raise self._error("`tamper` with the wrong parts", mend, at)
         proto, name, how, value = (*parts, "")[:4]
         self._check_field(proto, name, at)
+        if (how == "compress") != (name == "qd"):
+            raise self._error(f"`{how}` can't be done to {proto}:{name}", "write `tamper{DNS:qd:compress}`", at)
         if how == "replace":
             self._check_value(proto, name, value, at)
         elif how == "add" and (not packet.is_number(proto, name) or not value.lstrip("-").isdigit()):

@@ -10,7 +10,7 @@ from typing import Literal
 from testbed.tools.geneva import packet as fields
 from testbed.tools.geneva.packet import Packet
 from testbed.tools.geneva.parse import parse
-from testbed.tools.geneva.strategy import Drop, Duplicate, Fragment, Node, Sleep, Strategy, Tamper, Tree
+from testbed.tools.geneva.strategy import Drop, Duplicate, Fragment, Node, Sleep, Strategy, Tamper, Trace, Tree
 
 Direction = Literal["out", "in"]
 
@@ -35,6 +35,7 @@ class Play:
         self.strategy = parse(strategy) if isinstance(strategy, str) else strategy
         self._seed, self._drawn = seed, 0
         trees = (*self.strategy.outbound, *self.strategy.inbound)
+        self._traced: set[int] = set()
         self._gas: dict[int, int | None] = {id(tree): tree.trigger.gas for tree in trees}
 
     def handle(self, raw: bytes | memoryview, direction: Direction = "out") -> list[Emitted]:
@@ -68,6 +69,9 @@ class Play:
         if node is None:
             yield packet
             return
+        if isinstance(node.action, Trace):
+            yield from self._trace(node, node.action, packet)
+            return
         for child, part in zip((node.left, node.right), self._act(node, packet), strict=False):
             yield from self._run(child, part)
 
@@ -88,8 +92,22 @@ class Play:
             self._tamper(packet, action)
         return (packet,)
 
+    def _trace(self, node: Node, action: Trace, packet: Packet) -> Iterator[Packet]:
+        if not packet.has("IP"):
+            yield packet
+        elif id(node) not in self._traced:
+            self._traced.add(id(node))
+            for number, ttl in enumerate(range(action.first, action.last)):
+                probe = packet.copy()
+                fields.write(probe, "IP", "ttl", ttl)
+                probe.delay_s = float(number)
+                yield probe
+
     def _tamper(self, packet: Packet, action: Tamper) -> None:
         if not packet.has(action.proto):
+            return
+        if action.how == "compress":
+            fields.compress(packet)
             return
         if action.how == "corrupt":
             fields.corrupt(packet, action.proto, action.field, self._chance)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_ALONE = ("corrupt", "compress")
+
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
@@ -50,7 +52,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Tamper:
-    """One field is changed: `replace` and `add` with a value, `corrupt` with chance."""
+    """One field is changed: `replace` and `add` with a value, `corrupt` with chance; a DNS question is `compress`ed."""
 
     proto: str
     field: str
@@ -58,7 +60,18 @@ class Tamper:
     value: str = ""
 
     def __str__(self) -> str:
-        return f"tamper{{{self.proto}:{self.field}:{self.how}{'' if self.how == 'corrupt' else f':{self.value}'}}}"
+        return f"tamper{{{self.proto}:{self.field}:{self.how}{'' if self.how in _ALONE else f':{self.value}'}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Once, the packet is sent with each TTL from `first` to one below `last`, a second apart; then all are dropped."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"trace{{{self.first}:{self.last}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +129,7 @@ class ChangeCase:
         return f"changecase{{{self.to}}}"
 
 
-Action = Duplicate | Drop | Sleep | Tamper | Fragment | Insert | Replace | ChangeCase
+Action = Duplicate | Drop | Sleep | Tamper | Trace | Fragment | Insert | Replace | ChangeCase
 
 
 @dataclass(frozen=True, slots=True)
