@@ -55,7 +55,10 @@ Chance = Callable[[int], int]
 
 @dataclass(slots=True)
 class Packet:
-    """A packet in its parts; `transport` is `TCP`, `UDP` or empty, `delay_s` how much later it is sent."""
+    """A packet in its parts; `transport` is `TCP`, `UDP` or empty, `delay_s` how much later it is sent.
+
+    `padding` counts the zeros behind the TCP options that a strategy wrote: an option written later stands before them.
+    """
 
     head: bytearray
     is_v4: bool
@@ -63,13 +66,15 @@ class Packet:
     middle: bytearray
     load: bytes
     delay_s: float = 0.0
+    padding: int = 0
 
     def __bytes__(self) -> bytes:
         return bytes(self.head + self.middle) + self.load
 
     def copy(self) -> Packet:
         """Return a packet of the same content, which is not sent later: so Geneva's copies forget their sleep."""
-        return Packet(bytearray(self.head), self.is_v4, self.transport, bytearray(self.middle), self.load)
+        head, middle = bytearray(self.head), bytearray(self.middle)
+        return Packet(head, self.is_v4, self.transport, middle, self.load, padding=self.padding)
 
     def has(self, proto: str) -> bool:
         """Say whether the packet has that layer; DNS is a message over UDP to or from port 53."""
@@ -302,7 +307,7 @@ def _write_load(packet: Packet, proto: str, load: bytes) -> None:
 
 def _options(packet: Packet) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
-    rest = bytes(packet.middle[20:])
+    rest = bytes(packet.middle[20 : len(packet.middle) - packet.padding])
     while rest:
         if rest[0] in _SINGLE:
             found.append((rest[0], b""))
@@ -330,7 +335,7 @@ def _write_option(packet: Packet, name: str, value: int | bytes) -> None:
     place = next((index for index, (found, _) in enumerate(options) if found == kind), len(options))
     options[place : place + 1] = [(kind, content)]
     packed = b"".join(bytes([k]) if k in _SINGLE else bytes([k, len(c) + 2]) + c for k, c in options)
-    packed += b"\0" * (-len(packed) % 4)
-    if len(packed) <= _MOST_OPTIONS:
-        packet.middle[20:] = packed
+    padding = -len(packed) % 4
+    if len(packed) + padding <= _MOST_OPTIONS:
+        packet.middle[20:], packet.padding = packed + b"\0" * padding, padding
         restore_lengths(packet)

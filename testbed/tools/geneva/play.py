@@ -131,6 +131,7 @@ def _segments(packet: Packet, action: Fragment) -> tuple[Packet, ...] | None:
     first.load, second.load = packet.load[: cut + action.overlap], packet.load[cut:]
     second.middle[4:8] = ((int.from_bytes(packet.middle[4:8], "big") + cut) % 2**32).to_bytes(4, "big")
     for part in (first, second):
+        part.padding = 0  # it is read anew, where zeros are an option that ends the list
         fields.restore_lengths(part)
         fields.restore_checksums(part)
     return first, second

@@ -164,6 +164,13 @@ def test_options_are_added_as_scapy_adds_them(tamper: str, option: Any) -> None:
     assert apply(f"[TCP:flags:PA]-tamper{{{tamper}}}-|", raw) == [rebuilt(expected)]
 
 
+def test_options_written_one_after_the_other_stand_before_the_padding() -> None:
+    """Behind the zeros no host reads on."""
+    written = "tamper{TCP:options-md5header:replace:" + "ab" * 16 + "}(tamper{TCP:options-mss:replace:536},)"
+    (sent,) = apply(f"[TCP:flags:S]-{written}-|", bytes(IP(dst="198.18.0.80") / TCP(flags="S")))
+    assert read(sent)[TCP].options[:2] == [("MD5", b"\xab" * 16), ("MSS", 536)]
+
+
 def test_an_option_that_is_there_is_replaced() -> None:
     (sent,) = apply("[TCP:flags:PA]-tamper{TCP:options-timestamp:replace:5}-|", bytes(tcp()))
     assert dict(read(sent)[TCP].options)["Timestamp"] == (5, 0)
