@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 Endpoint = tuple[bytes, int]
 IDLE_S = 300.0
-TORN_ANY, TORN_VALID, CLOSED = 1, 2, 4
+TORN_ANY, TORN_VALID, CLOSED, CLIENT_DONE, SERVER_DONE = 1, 2, 4, 8, 16
+ALL_DONE = CLIENT_DONE | SERVER_DONE
 
 
 class TcpState(IntEnum):
@@ -103,7 +104,7 @@ class Flow:
         self.data_packets = self.client_packets = 0
         self.expected: int | None = None
         self.peer_expected: int | None = None
-        self.torn &= ~CLOSED
+        self.torn &= ~(CLOSED | ALL_DONE)
         if self.deep is not None:
             self.deep.client_stream = self.deep.server_stream = self.deep.opening = None
             self.deep.base = self.deep.server_base = None

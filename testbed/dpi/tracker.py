@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from testbed.dpi.fingerprints import Opening
-from testbed.dpi.flow import CLOSED, TORN_ANY, TORN_VALID, Deep, Flow, TcpState
+from testbed.dpi.flow import ALL_DONE, CLIENT_DONE, CLOSED, SERVER_DONE, TORN_ANY, TORN_VALID, Deep, Flow, TcpState
 from testbed.dpi.parser import Parser
 from testbed.dpi.sight import Sight
 from testbed.dpi.stream import Stream
@@ -71,6 +71,8 @@ class Tracker:
     def follow(self, sight: Sight, flow: Flow, from_client: bool) -> bool:
         """Move a flow on by a segment that is believed; return whether its data may be inspected."""
         flags = sight.flags
+        if flow.torn & ALL_DONE == ALL_DONE and flow.deep is not None and not sight.payload:
+            flow.deep.client_stream = flow.deep.server_stream = None  # all was said and looked at
         if self._confirms and not from_client and flags & ACK:
             _confirm(sight, flow)
         if flags & _BEGIN_OR_END or flow.state is _OPENING:
@@ -120,6 +122,8 @@ class Tracker:
         if flags & _BEGIN_OR_END:
             if flags & (RST | FIN):
                 flow.torn |= CLOSED
+                if flags & FIN:
+                    flow.torn |= CLIENT_DONE if from_client else SERVER_DONE
             elif flow.torn & CLOSED and not flags & ACK:
                 flow.begin()
             if flags & SYN and flow.state is TcpState.NEW:

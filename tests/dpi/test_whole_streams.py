@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -159,3 +160,19 @@ def test_a_name_far_into_a_stream_is_found_by_a_strict_censor() -> None:
     talk = Talk(one_rule({"http_host": {"patterns": ["=a.com"]}}, {"watch": True}, policy=STRICT))
     talk.say(True, [(at, asked[at : at + 1400]) for at in range(0, len(asked), 1400)])
     assert talk.notes
+
+
+def test_what_a_connection_said_is_forgotten_when_both_sides_have_ended_it() -> None:
+    """Else a long capture of short connections takes 64 KiB for each."""
+    engine = one_rule({"sni": {"patterns": ["/./"]}}, {"watch": True}, policy=STRICT)
+    tracemalloc.start()
+    for port in range(1000, 1100):
+        talk = Talk(engine, dport=port)
+        talk.say(False, [(at, bytes(20000)) for at in range(0, 60000, 20000)])
+        talk.send(False, 0, b"", "FA")
+        talk.send(True, 0, b"", "FA")
+        talk.send(False, 1, b"", "A")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert engine.remembers()["flows"]["tcp"] == 100
+    assert held < 2_000_000
