@@ -102,6 +102,8 @@ class Parser(Strict):
     """TCP data without the ACK flag is not believed."""
     verify_md5: bool = False
     """A segment with a TCP-MD5 option (RFC 2385) on a flow opened without is not believed."""
+    verify_options: bool = False
+    """A TCP segment with an option other than MSS, window scale, SACK and timestamps is not believed."""
     unparsed: Literal["pass", "drop"] = "pass"
     """What becomes of a packet that can't be read; dropping is for in-path censors."""
 

@@ -18,6 +18,7 @@ _LONGEST_STREAM_BYTES = 16384
 _TTL_TOLERANCE = 2
 _LEAST_OFFSET = 5 << 4
 _MD5_OPTION = 19
+_OPTIONS_IN_USE = frozenset((0, 1, 2, 3, 4, 5, 8))
 _BEGIN_OR_END = SYN | FIN | RST
 _TRACKED, _OPENING = Entry.TRACKED, TcpState.OPENING  # a look-up in an enumeration costs as much as the rest
 
@@ -40,7 +41,7 @@ class Tracker:
         """A tracked flow stays as it is until a segment that ends it."""
         self.careful = parser.verify_ttl or parser.verify_ack or parser.verify_md5 or parser.verify_checksum
         self._minds_low_offset = parser.verify_data_offset == "low"
-        self.careful = self.careful or self._minds_low_offset
+        self.careful = self.careful or self._minds_low_offset or parser.verify_options
         self._reassembles = parser.reassembly != "none"
         self._confirms = tracking.server_confirms and self._reassembles
         self._longest = parser.bytes_inspected or _LONGEST_STREAM_BYTES
@@ -53,6 +54,8 @@ class Tracker:
         if parser.verify_checksum and not sight.checksum_ok:
             return False
         if parser.verify_ack and sight.payload and not sight.flags & (ACK | SYN):
+            return False
+        if parser.verify_options and not _OPTIONS_IN_USE.issuperset(sight.tcp_option_kinds):
             return False
         if parser.verify_md5 and _MD5_OPTION in sight.tcp_option_kinds:
             return False
