@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from testbed.cli.screen import screen
 from testbed.errors import InputError, MachineError
 from testbed.run.directory import RunDirectory, open_run
 from testbed.scenario.load import load_scenario
@@ -45,7 +45,7 @@ def command(target: str | None, port: int, out: Path, as_json: bool) -> int:
         if as_json:
             print(json.dumps({"address": address}), flush=True)
             return
-        console = Console(stderr=True)
+        console = screen(errors=True)
         console.print("The live page is at", end=" ")
         console.print(address, style="bold", highlight=False, soft_wrap=True)
         console.print(

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import testbed
+from testbed.cli.screen import screen
 from testbed.errors import InputError, Problem
 from testbed.labs import desk
 from testbed.labs.lab import ANSWERS, LANGUAGES, Lab, find_lab, labs
@@ -111,7 +112,8 @@ def check_command(number: int, folder: Path | None, as_json: bool) -> int:
     """Mark the work in lab N's folder, every student's; status 0 if all of it is right, 1 if not."""
     lab = find_lab(number)
     folder = folder or Path(f"lab-{number}")
-    marked = {place: mark(Work(lab, place, RunDirectory((folder / "run").resolve()))) for place in _works(folder)}
+    run = RunDirectory((folder / "run").resolve())
+    marked = {place: mark(Work(lab, place, run, place.name if place != folder else None)) for place in _works(folder)}
     right = all(each.right for marks in marked.values() for each in marks)
     if as_json:
         print(json.dumps({
@@ -126,11 +128,11 @@ def check_command(number: int, folder: Path | None, as_json: bool) -> int:
 
 
 def _works(folder: Path) -> list[Path]:
-    found = sorted({path.parent for path in (*folder.glob(ANSWERS), *folder.glob(f"*/{ANSWERS}"))})
+    found = {path.parent for path in (*folder.glob(ANSWERS), *folder.glob(f"*/{ANSWERS}"))}
     if not found:
         mend = f"set the lab up with `testbed lab start`, and fill in its {ANSWERS}"
         raise InputError([Problem(str(folder), f"holds no {ANSWERS}", mend)])
-    return found
+    return sorted(found, key=lambda path: (len(path.name), path))
 
 
 def _show(lab: Lab, place: Path, marks: list[Mark]) -> None:
@@ -139,5 +141,5 @@ def _show(lab: Lab, place: Path, marks: list[Mark]) -> None:
     for title in ("", "task", "what was seen"):
         table.add_column(title)
     for each in marks:
-        table.add_row("[green]✓[/]" if each.right else "[red]✗[/]", each.task, each.said)
-    Console().print(table)
+        table.add_row(Text("✓", "green") if each.right else Text("✗", "red"), each.task, each.said)
+    screen().print(table)

@@ -6,11 +6,11 @@ import inspect
 import json
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from testbed import shipped
 from testbed.apps import profiles
+from testbed.cli.screen import screen
 from testbed.documents import read_document
 from testbed.scenario.params import PARAMS
 
@@ -40,7 +40,7 @@ def command(kinds: tuple[str, ...], as_json: bool) -> int:
         table = Table(title=kind, title_justify="left", title_style="bold", show_header=False, box=None)
         for name, title in entries.items():
             table.add_row(name, title)
-        Console().print(table)
+        screen().print(table)
     return 0
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
 
 from testbed.campaign import conduct
 from testbed.campaign.cells import GITHUB_JOBS, Cell, cells_of, github, github_shards, select
 from testbed.campaign.folder import Folder
 from testbed.campaign.load import load_matrix
 from testbed.cli import live
+from testbed.cli.screen import screen
 from testbed.errors import InputError, Problem
 from testbed.report import campaign as report
 
@@ -69,7 +69,7 @@ def command(
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:
-        console = Console()
+        console = screen()
         console.print(report.render_text(found.as_json()))
         console.print(os.path.relpath(folder.page), style="dim", highlight=False)
     return 130 if found.interrupted else found.status

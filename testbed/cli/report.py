@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from testbed.cli.screen import screen
 from testbed.errors import InputError, Problem
 from testbed.report import compare, html, junit, matrix, plots, text
 from testbed.report.tables import Run, load_run
@@ -53,7 +53,7 @@ def command(
     elif form == "html":
         print(html.render(loaded))
     else:
-        Console().print(text.render(loaded.result))
+        screen().print(text.render(loaded.result))
     return 0
 
 
@@ -71,7 +71,7 @@ def _matrix(runs: list[Run], form: str, output: Path | None) -> int:
     elif form == "html":
         print(matrix.render_html(runs))
     else:
-        Console().print(matrix.render_text(runs))
+        screen().print(matrix.render_text(runs))
     return 0
 
 
@@ -103,7 +103,7 @@ def _compare(a: Run, b: Run, tolerance: float, as_json: bool) -> int:
         found = [difference.as_json() for difference in differences]
         print(json.dumps({"a": str(a.path), "b": str(b.path), "status": status, "differences": found}, indent=1))
         return status
-    console = Console()
+    console = screen()
     for run in unproven:
         console.print(f"{run.path.name} is {run.result['status']}: it proves nothing", style="magenta")
     if not differences:

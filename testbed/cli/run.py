@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from testbed import proc
 from testbed.cli import live
+from testbed.cli.screen import screen
 from testbed.report import text
 from testbed.run.directory import RunDirectory
 from testbed.scenario.load import load_scenario
@@ -58,7 +58,7 @@ def command(
         "plugins": plugins, "cwd": str(Path.cwd()), "command": f"testbed run {scenario} --seed {chosen_seed}",
     }  # fmt: skip
     if not as_json:
-        Console(stderr=True).print(f"run directory: {directory.path}", style="dim", highlight=False)
+        screen(errors=True).print(f"run directory: {directory.path}", style="dim", highlight=False)
     with _page(directory.path) if dashboard else contextlib.nullcontext():
         status = live.play(job, directory.path)
     if directory.result.exists():
@@ -66,7 +66,7 @@ def command(
         if as_json:
             print(json.dumps(result, ensure_ascii=False))
         else:
-            Console().print(text.render(result))
+            screen().print(text.render(result))
     return status
 
 

@@ -34,11 +34,15 @@ class Mark:
 
 @dataclass
 class Work:
-    """What one student handed in for a lab: `folder` holds the answers, `run` the country they worked in."""
+    """What one student handed in for a lab: `folder` holds the answers, `run` the country they worked in.
+
+    `seat`: the host whose folder it is, in a class; a form that was handed in for another host is somebody else's.
+    """
 
     lab: Lab
     folder: Path
     run: RunDirectory
+    seat: str | None = None
     _judged: list[Mark] = field(init=False, default_factory=list)
 
     @cached_property
@@ -57,7 +61,11 @@ class Work:
     @property
     def host(self) -> str:
         """The student's host."""
-        return str(self.answers.data.get("host", "client1"))
+        said = str(self.answers.data.get("host", "client1"))
+        if self.seat is not None and said != self.seat:
+            what = f"this is the form of {said}, in the folder of {self.seat}"
+            raise InputError([self.answers.problem(("host",), what, f"do it in your own host: {self.seat}")])
+        return said
 
     @cached_property
     def address(self) -> str:
@@ -141,9 +149,15 @@ class Work:
         """What was marked so far."""
         return list(self._judged)
 
-    def in_country(self, argv: Sequence[str], *, policy: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command in the first host of a fresh country of this lab, with the censor or another one."""
+    def in_country(
+        self, argv: Sequence[str], *, policy: str | None = None, keep: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the first host of a fresh country of this lab, with the censor or another one.
+
+        `keep`: a folder that is not there yet, for the captures.
+        """
         where = ["--policy", policy] if policy else ["--scenario", str(self.lab.scenario)]
+        where += ["--keep", str(keep)] if keep else []
         command = proc.module("testbed.cli.main", "exec", *where, "--", *argv)
         try:
             return subprocess.run(

@@ -39,3 +39,16 @@ def test_compare_exits_by_whether_the_second_is_worse(
 @pytest.mark.parametrize("arguments", [[], ["x", "--compare", "a", "b"]])
 def test_what_is_asked_must_be_clear(arguments: list[str]) -> None:
     assert CliRunner().invoke(command, arguments).exit_code == 2
+
+
+def test_brackets_and_colons_are_words_and_no_mark_up(tmp_path: Path) -> None:
+    odd = copy.deepcopy(result())
+    odd["title"] = odd["scenario"] = "A [/red] :x: [draft]"
+    odd["phases"][0]["name"] = odd["apps"][0]["phase"] = "[/b]"
+    one, two = str(written(tmp_path / "a", odd)), str(written(tmp_path / "b"))
+    for arguments in ([one], [one, two], ["--compare", one, two]):
+        done = CliRunner().invoke(command, arguments)
+        assert done.exception is None, arguments
+        said = "".join(done.stdout.split())
+        assert "A[/red]:x:[draft]" in said or "--compare" in arguments
+        assert "[/b]" in said or len(arguments) == 2, arguments

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from testbed.labs.marking.slow_country import transfer_s
 from testbed.labs.work import Work
 from testbed.link.load import load_link
 from testbed.run.directory import RunDirectory
+from tests.labs.pages import solution
 
 CLIENT, SITE = "100.64.1.1", "198.19.0.11"
 _UP, _DOWN = {"sport": 40001, "dport": 443}, {"sport": 443, "dport": 40001}
@@ -101,7 +104,9 @@ def test_a_plan_that_may_harm_somebody_is_wrong(run: RunDirectory, tmp_path: Pat
     lab, folder = find_lab(8), tmp_path / "work"
     folder.mkdir()
     stranger = [*good["targets"], {"address": "203.0.113.9", "consent": "they will not notice"}]  # type: ignore[misc]
+    thrice = good["targets"][:1] * 3  # type: ignore[index]
     for change in ({}, {"every": "10 ms"}, {"control": ""}, {"contact": None}, {"keeps": ["location"]},
+                   {"keeps": "client ip"}, {"keeps": ["input", "user's phone"]}, {"targets": thrice},
                    {"kept_days": 4000}, {"targets": stranger}, {"targets": 5}):  # fmt: skip
         (folder / "plan.yaml").write_text(yaml.safe_dump(good | change))
         right = [each.right for each in mark_of(lab, folder, run) if each.task.startswith("plan.yaml")]
@@ -120,3 +125,84 @@ def test_a_transfer_takes_what_rate_and_delay_say(tmp_path: Path) -> None:
     assert link is not None
     packets = -(-60_000 // 1448)
     assert transfer_s(link.down, 60_000) == pytest.approx(packets * 1500 * 8 / 32e3 + 0.1375)
+
+
+def test_a_form_of_another_host_is_somebody_elses(run: RunDirectory, tmp_path: Path) -> None:
+    right = {"host": "client1", "forged_frame": 4, "true_frame": 7}
+    (tmp_path / ANSWERS).write_text(yaml.safe_dump(right))
+    own, copied = (mark(Work(find_lab(3), tmp_path, run, seat)) for seat in ("client1", "client2"))
+    assert [each.right for each in own].count(True) == 2
+    assert not any(each.right for each in copied)
+    assert "form of client1, in the folder of client2" in copied[0].said
+
+
+def test_a_blocked_name_in_other_clothes_is_no_stranger(run: RunDirectory, tmp_path: Path) -> None:
+    for strangers, right in (
+        (["leprosy-facebook-facts.example", "viberation.example", "my-twitter.com.example"], True),
+        (["twitter.com.", "facebook.com.", "youtube.com."], False),
+        (["https://twitter.com/", "twitter.com/a.example", "a twitter.com"], False),
+        (["viberation.example", "viberation.example.", "VIBERATION.example"], False),
+    ):
+        assert _mark(find_lab(2), tmp_path / "work", run, {"strangers": strangers})["strangers"] == right, strangers
+
+
+@pytest.mark.parametrize(("altered", "stops", "spares"), [
+    ({}, True, True),
+    ({"action": {"watch": True}}, False, True),
+    ({"probability": "10 %"}, False, True),
+    ({"ports": [1]}, False, True),
+    ({"everybody": True}, True, False),
+], ids=str)  # fmt: skip
+def test_a_fair_censor_is_one_that_acts(
+    altered: dict[str, Any], stops: bool, spares: bool, run: RunDirectory, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(solution(find_lab(4).teacher)["fair.yaml"])
+    for rule in document["rules"]:
+        rule |= {key: value for key, value in altered.items() if key in ("action", "probability")}
+        rule["match"] |= {key: value for key, value in altered.items() if key == "ports"}
+    if "everybody" in altered:
+        document["placement"] = "in-path"
+        everybody = {"name": "all", "match": {"protocol": "tcp"}, "action": {"drop": "flow"}}
+        document["rules"].append({**everybody, "evidence": {"mark": "U", "source": "my own"}})
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "fair.yaml").write_text(yaml.safe_dump(document))
+    (tmp_path / "work" / ANSWERS).write_text("host: client1\n")
+    marks = {each.task: each.right for each in mark(Work(find_lab(4), tmp_path / "work", run))}
+    assert marks["fair.yaml: it stops the name and all below it"] == stops
+    assert marks["fair.yaml: and nobody else"] == spares
+
+
+def test_a_censor_that_stops_everybody_is_no_stronger_one(run: RunDirectory, tmp_path: Path) -> None:
+    lab = find_lab(6)
+    (tmp_path / ANSWERS).write_text("host: client1\n")
+    everybody = """placement: in-path
+rules:
+  - name: all
+    match: {protocol: tcp, ports: [443]}
+    action: {drop: flow}
+    evidence: {mark: U, source: "my own"}
+"""
+    for more, right in (("", True), (everybody, False)):
+        (tmp_path / "stronger.yaml").write_text(f"policy: stronger\ntitle: One\nextends: tm-2022\n{more}")
+        marks = {each.task: each.right for each in mark(Work(lab, tmp_path, run))}
+        assert marks["stronger.yaml: and hits no more names than before"] == right, more
+
+
+def test_a_page_that_never_crossed_the_border_was_not_fetched(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ANSWERS).write_text("host: client1\n")
+    (tmp_path / "evade.sh").write_text("head -c 24000 /dev/zero\n")
+
+    def country(work: Work, argv: Any, *, keep: Path) -> subprocess.CompletedProcess[str]:
+        keep.mkdir()
+        wrpcap(str(RunDirectory.prepared(keep).capture("gateway", "inside")), [page] * packets.pop())
+        return subprocess.CompletedProcess(argv, 0, "35\n--\n24000\n", "")
+
+    monkeypatch.setattr(Work, "in_country", country)
+    monkeypatch.setattr(secrets, "randbelow", lambda most: 4000)
+    page = IP(src=SITE, dst=CLIENT) / TCP(**_DOWN, flags="A") / bytes(1400)
+    packets = [18, 3]
+    for right in (False, True):
+        (said,) = (each for each in mark(Work(find_lab(6), tmp_path, run)) if each.task.startswith("evade.sh"))
+        assert said.right == right, said

@@ -43,7 +43,7 @@ def _looks(work: Work) -> bool:
     frame = _call(work)
     if frame is None or _is_call(work, frame) is not True:
         return False
-    begins = "".join(str(work.value("call_begins") or "").lower().split())
+    begins = "".join(str(work.value("call_begins") or "").lower().replace(":", " ").split())
     return work.value("call_length") == len(frame.payload) and begins == frame.payload[:2].hex()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
+import tempfile
+from pathlib import Path
 
 from testbed.dpi.policy import load_policy
-from testbed.labs.evidence import RST, Frame
+from testbed.labs import knock
+from testbed.labs.evidence import RST, Frame, read_frames
 from testbed.labs.rehearsal import rehearse
 from testbed.labs.work import Work
+from testbed.run.directory import RunDirectory
 from testbed.wire import tls
 from testbed.world.names import addresses_for
 
 _BLOCKED_S = 35
+_CLIENTS = ipaddress.ip_network("100.64.1.0/24")
 
 
 def examine(work: Work) -> None:
@@ -26,15 +32,25 @@ def examine(work: Work) -> None:
 def _evades(work: Work) -> bool | str:
     if not work.file("evade.sh").is_file():
         return "there is no evade.sh"
-    size, name = 1000 + secrets.randbelow(3000), f"{secrets.token_hex(4)}.twitter.com"
+    size, name = 20_000 + secrets.randbelow(10_000), f"{secrets.token_hex(4)}.twitter.com"
     url = f"https://{name}/bytes/{size}"
     control = f"curl -sS -o /dev/null --max-time 12 --resolve {name}:443:{addresses_for(name, {})[0]} {url}; echo $?"
     script = f"{control}; echo --; sh ./evade.sh {url} | wc -c"
-    done = work.in_country(["timeout", str(_BLOCKED_S), "sh", "-c", script])
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "run"
+        done = work.in_country(["timeout", str(_BLOCKED_S), "sh", "-c", script], keep=kept)
+        capture = RunDirectory(kept).capture("gateway", "inside")
+        came = sum(len(f.payload) for f in read_frames(capture) if _is_inside(f.target)) if capture.exists() else 0
     plain, _, evaded = done.stdout.partition("--\n")
     if plain.strip() == "0":
         return "the censor was not there: this proves nothing, try again"
-    return evaded.strip() == str(size) or f"{evaded.strip() or 0} of {size} bytes came; {done.stderr.strip()[-160:]}"
+    if evaded.strip() != str(size):
+        return f"{evaded.strip() or 0} of {size} bytes came; {done.stderr.strip()[-160:]}"
+    return came >= size or f"it printed {size} bytes, and {came} crossed the border"
+
+
+def _is_inside(address: str) -> bool:
+    return ipaddress.ip_address(address) in _CLIENTS
 
 
 def _evaded(work: Work) -> list[tuple[tuple[str, int], ...]]:
@@ -69,4 +85,5 @@ def _same_names(work: Work) -> bool | str:
     for name in ("weather.example", "xtwitter.com", "twitter.com", "kernel.org", "wikipedia.org", "any.example"):
         if {hit.kind for hit in mine.explain(name)} != {hit.kind for hit in theirs.explain(name)}:
             return f"it treats {name} in another way"
-    return not any(rule.match.everything for rule in mine.rules) or "a rule of it hits everything"
+    stopped = [way for way in knock.WAYS if knock.stops(mine, "weather.example", way)]
+    return f"it stops everybody's {', '.join(stopped)}" if stopped else True

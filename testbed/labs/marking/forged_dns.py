@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from testbed.dpi.policy import load_policy
@@ -11,6 +12,7 @@ from testbed.wire import dns
 from testbed.world.names import addresses_for
 
 _NAME = "twitter.com"
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
 
 
 def examine(work: Work) -> None:
@@ -59,7 +61,7 @@ def _addresses(work: Work) -> list[str]:
 def _strangers(work: Work) -> bool | str:
     policy, page = load_policy(work.scenario.policy), work.lab.page("en").read_text(encoding="utf-8").lower()
     found = {name: _is_stranger(name, [h.pattern for h in policy.explain(name) if h.kind == "dns"])
-             for name in work.words("strangers")}  # fmt: skip
+             for name in map(_bare, work.words("strangers"))}  # fmt: skip
     wrong = sorted(name for name, right in found.items() if not right)
     if wrong:
         return f"not hit, or rightly hit: {', '.join(wrong)}"
@@ -67,12 +69,17 @@ def _strangers(work: Work) -> bool | str:
     return f"the page names it: {told[0]}" if told else len(found) >= 3 or f"{len(found)} names"
 
 
+def _bare(name: str) -> str:
+    """Return a name without the dot of the root, which makes no other name of it."""
+    return name.removesuffix(".")
+
+
 def _is_stranger(name: str, patterns: list[str]) -> bool:
     """Say whether a part of the name is hit anywhere, while the name does not belong to the pattern's own."""
     owned = [pattern.strip("*") for pattern in patterns if pattern.startswith("*")]
     labels = name.split(".")
     mine = any(own in labels or name == own or name.endswith(f".{own}") for own in owned)
-    return bool(owned) and "." in name and not mine
+    return bool(owned) and _HOST.fullmatch(name) is not None and not mine
 
 
 def _resolve(work: Work) -> bool | str:

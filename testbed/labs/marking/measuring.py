@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,10 @@ from testbed.units import parse_duration
 
 _LAB = ("100.64.0.0/10", "198.18.0.0/15", "2001:db8::/32")
 _LEAST, _LEAST_TARGETS, _LEAST_GAP_S, _LONGEST_KEPT_DAYS = 5, 3, 1.0, 365
-_FORBIDDEN = {"name", "names", "email", "phone", "imsi", "location", "home", "client_ip", "user", "users"}
+_FORBIDDEN = {
+    "name", "names", "email", "mail", "phone", "imsi", "imei", "location", "gps", "home", "client", "ip", "user",
+    "users", "person", "people",
+}  # fmt: skip
 
 
 def examine(work: Work) -> None:
@@ -54,7 +58,7 @@ def _enough(work: Work) -> bool | str:
 def _true(work: Work) -> bool | str:
     seen = {str(line["input"]): _failure(work, str(line["input"])) for line in _lines(work)}
     if not seen:
-        return False
+        return "no line is in it"
     for line in _lines(work):
         truth = seen[str(line["input"])]
         if truth is False:
@@ -100,7 +104,8 @@ def _hosts(work: Work) -> bool | str:
         consent = str(target.get("consent") or "")
         if not own and not consent.startswith(("written", "own")):
             return f"{address} is somebody else's, and nobody is said to have agreed in writing"
-    return len(targets) >= _LEAST_TARGETS or f"{len(targets)} targets"
+    different = len({str(target["address"]) for target in targets})
+    return different >= _LEAST_TARGETS or f"{different} targets"
 
 
 def _pace(work: Work) -> bool | str:
@@ -118,9 +123,11 @@ def _pace(work: Work) -> bool | str:
 
 def _kept(work: Work) -> bool | str:
     plan = _plan(work).data
-    kept = {str(item).lower() for item in plan.get("keeps") or []}
-    if kept & _FORBIDDEN:
-        return f"it keeps {', '.join(sorted(kept & _FORBIDDEN))}"
+    keeps = plan.get("keeps") or []
+    kept = {str(item).lower() for item in ([keeps] if isinstance(keeps, str) else keeps)}
+    told = sorted(item for item in kept if _FORBIDDEN & set(re.split("[^a-z]+", item)))
+    if told:
+        return f"it keeps {', '.join(told)}"
     days = plan.get("kept_days")
     if not isinstance(days, int) or not 0 < days <= _LONGEST_KEPT_DAYS:
         return "for how many days (a year at most)?"

@@ -6,12 +6,14 @@ from testbed import shipped
 from testbed.dpi.explain import WAYS, explain
 from testbed.dpi.names import read_list
 from testbed.dpi.policy import Policy, load_policy
+from testbed.labs import knock
 from testbed.labs.evidence import RST
 from testbed.labs.work import Work
 from testbed.scenario.topology import GROUPS
 
 _COUNTED = ("t.co", "russia")
 _FOR = "twitter.com"
+_INNOCENT = ("weather.example", f"x{_FOR}")
 
 
 def examine(work: Work) -> None:
@@ -69,6 +71,8 @@ def _stops(work: Work) -> bool | str:
         ways = {WAYS.get(hit.kind) for hit in policy.explain(name)}
         if missing := sorted({"DNS", "HTTP", "HTTPS"} - ways):
             return f"{name} gets through by {', '.join(missing)}"
+        if noted := [way for way in knock.WAYS if not knock.stops(policy, name, way)]:
+            return f"{name} is hit by a rule and gets through all the same by {', '.join(noted)}"
     return True
 
 
@@ -83,6 +87,7 @@ def _spares(work: Work) -> bool | str:
         return "a rule of it hits without looking at a name"
     names = [name for name in (*twins, *_well_known()) if name != _FOR and not name.endswith(f".{_FOR}")]
     hit = [name for name in names if policy.explain(name)]
+    hit += [f"{name} by {way}" for name in _INNOCENT for way in knock.WAYS if knock.stops(policy, name, way)]
     return f"it hits {', '.join(hit[:3])}" if hit else True
 
 
