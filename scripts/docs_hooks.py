@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from testbed.manual import cli_page
 
 _TONGUES = {"en": "English", "ru": "Русский", "fr": "Français"}
 _ROOT = Path(__file__).parent.parent
+_SHOWN = ("recipes", "policies")
 
 
 def on_config(config: Any) -> Any:
@@ -34,9 +36,16 @@ def on_files(files: Files, *, config: Any) -> Files:
     made = {"reference-cli.md": cli_page(), "policies-shipped.md": _policies(), "labs/index.md": _labs()}
     for lab in labs():
         made |= {f"labs/{lab.folder.name}/{path.name}": path.read_text(encoding="utf-8") for path in _pages(lab)}
+    made |= {f"{kind}/{path.name}": path.read_text(encoding="utf-8") for kind in _SHOWN
+             for path in sorted((_ROOT / kind).glob("*.yaml"))}  # fmt: skip
     for uri, text in made.items():
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
+    """Let links to files that stand beside the pages in the repository lead to their copies in the site."""
+    return re.sub(rf"\]\(\.\./({'|'.join(_SHOWN)})/", r"](\1/", markdown)
 
 
 def on_post_page(output: str, *, page: Any, config: Any) -> str:

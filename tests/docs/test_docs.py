@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
 import pytest
@@ -40,6 +43,21 @@ def _commands(page: Path) -> Iterator[list[str]]:
                 yield shlex.split(bare)[1:]
 
 
+def dead_links(site: Path) -> Iterator[str]:
+    """Yield what a built site's pages link to and lack: files, and places in pages."""
+    texts = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html") if path.name != "404.html"}
+    for page, text in texts.items():
+        for link in set(re.findall(r'(?:href|src)="([^"]+)"', text)):
+            target, _, place = unquote(html.unescape(link)).partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            path = Path(os.path.normpath(page.parent / target)) if target else page
+            path = path / "index.html" if path.is_dir() else path
+            there = path.exists() and (not place or path not in texts or f'id="{place}"' in texts[path])
+            if not there and place != "__toc":
+                yield f"{page.relative_to(site)}: {link}"
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -48,6 +66,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pages = [*tmp_path.glob("*.html"), *tmp_path.glob("labs/*/*.html")]
     outside = re.compile(r'(?:src|rel="stylesheet" href)="https?://')
     assert not [page.name for page in pages if outside.search(page.read_text())], "fetched from elsewhere"
+    assert list(dead_links(tmp_path)) == []
+    assert (tmp_path / "search" / "search_index.js").exists(), "the search of a site that is opened from the disk"
     for language, name in (("en", "student"), ("ru", "student.ru"), ("fr", "student.fr"), ("en", "teacher")):
         page = (tmp_path / "labs" / "1-slow-country" / f"{name}.html").read_text()
         assert f'<html lang="{language}"' in page, "what a screen reader goes by"
