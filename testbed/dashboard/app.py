@@ -29,6 +29,7 @@ from testbed.run.directory import RunDirectory
 
 STATIC = Path(__file__).parent / "static"
 _LARGEST_REQUEST_BYTES = 10_000
+_LOOK_EVERY_S = 0.1
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _RUN_FILES = {
     "report.html", "scenario.yaml", "events.jsonl", "link.jsonl", "roundtrips.jsonl", "fidelity.json", "junit.xml",
@@ -96,7 +97,10 @@ class Dashboard:
     async def _begin(self, scenario: str) -> None:
         directory = await self.runs.start(scenario)
         self._show(directory)
-        task = asyncio.create_task(self._mind(directory))
+        self._keep(asyncio.create_task(self._mind(directory)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a task until it is done: the loop itself does not."""
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
@@ -132,12 +136,16 @@ class Dashboard:
 
     async def _start(self, request: Request) -> Response:
         asked = await _asked(request)
-        await self._begin(str(asked["scenario"]))
+        await self._begin(str(asked.get("scenario", "")))
         return JSONResponse({"ok": True})
 
     async def _stop(self, request: Request) -> Response:
         if self.runs.going:
-            await self.runs.stop()
+            stopping = asyncio.create_task(self.runs.stop())
+            self._keep(stopping)
+            while self.runs.going:  # until there is a result: its processes may take some seconds more to go
+                self.hub.look_soon()
+                await asyncio.wait({stopping}, timeout=_LOOK_EVERY_S)
         else:
             await asyncio.to_thread(self._hand().timeline, "stop")
         self.hub.look_soon()
@@ -171,7 +179,7 @@ class Dashboard:
             raise HTTPException(404, "the frame is in no capture: the run keeps none, or the censor forged it later")
         try:
             evidence = json.loads(request.query_params.get("evidence", "{}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             evidence = {}
         raw = found.pop("raw")
         shown = await asyncio.to_thread(frames.explain, raw, evidence if isinstance(evidence, dict) else {})
@@ -211,7 +219,7 @@ async def _asked(request: Request) -> dict[str, Any]:
             raise HTTPException(413, "too long")
     try:
         asked = json.loads(body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
         raise HTTPException(400, "a request is a JSON object")

@@ -21,6 +21,8 @@ class Runs:
     def __init__(self, out: Path, offered: str | None = None) -> None:
         self._out, self._offered = out, offered
         self._process: asyncio.subprocess.Process | None = None
+        self._directory: RunDirectory | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     def scenarios(self) -> list[dict[str, str]]:
         """Return what can be started: its reference, its title, what it is about."""
@@ -36,11 +38,17 @@ class Runs:
 
     @property
     def going(self) -> bool:
-        """Say whether a run started here goes on."""
-        return self._process is not None and self._process.returncode is None
+        """Say whether a run started here goes on: it has written no result, which it does last."""
+        if self._process is None or self._directory is None or self._process.returncode is not None:
+            return False
+        return not self._directory.result.exists()
 
     async def start(self, name: str) -> RunDirectory:
         """Start a scenario and return its directory; `InputError` for one that isn't offered, or while one is going."""
+        async with self._one_at_a_time:  # two browsers may ask in the same moment
+            return await self._start(name)
+
+    async def _start(self, name: str) -> RunDirectory:
         if name not in (*shipped.names("scenarios"), self._offered):
             raise InputError([Problem("scenario", f"{name!r} is not offered", "choose one from the list")])
         if self.going:
@@ -52,6 +60,7 @@ class Runs:
                 *proc.module("testbed.cli.main", "run", name, "--into", str(directory.path)),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        self._directory = directory
         return directory
 
     async def ended(self) -> int | None:

@@ -42,7 +42,8 @@ class Steering:
         try:
             pattern = pattern_for(name)
         except ValueError as error:
-            raise _refused("name", str(error), "write it like example.com") from None
+            why, _, mend = str(error).partition("; ")
+            raise _refused("name", why, mend) from None
         word = "block" if blocked else "unblock"
         self._change(box, {word: pattern[1:], "box": box}, {"op": "block", "name": pattern[1:], "blocked": blocked})
 

@@ -20,7 +20,10 @@ _ACTIONS: dict[str, dict[str, Any]] = {
 
 def pattern_for(name: str) -> str:
     """Return the pattern of a name and everything under it; `ValueError` says what is wrong with the name."""
-    pattern = check_pattern("." + name.strip().strip("."))
+    try:
+        pattern = check_pattern("." + name.strip().strip("."))
+    except ValueError:  # it speaks of patterns, which nobody was asked for
+        pattern = ""
     if not _NAME.fullmatch(pattern):
         raise ValueError(f"{name!r} is not a domain name; write it like `example.com`")
     return pattern

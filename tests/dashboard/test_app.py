@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,6 +170,8 @@ def test_a_request_is_a_small_object(client: TestClient) -> None:
     assert client.post("/api/do/rate", content=b"[1]").status_code == 400
     assert client.post("/api/do/rate", content=b"{").status_code == 400
     assert client.post("/api/do/rate", content=b" " * 20_000).status_code == 413
+    assert client.post("/api/do/rate", content=b"[" * 9000).status_code == 400
+    assert client.post("/api/start", json={}).status_code == 400
     assert client.post("/api/do/exec", json={"argv": ["id"]}).status_code == 404
 
 
@@ -297,3 +300,35 @@ def test_a_scenario_that_is_going_on_is_not_started_twice(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="not offered"):
         asyncio.run(runs.start("nothing"))
     assert not runs.going
+
+
+def test_a_run_is_over_with_its_result_though_its_processes_take_longer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = """
+import pathlib, signal, sys, time
+def end(number, frame):
+    pathlib.Path(sys.argv[1], "result.json").write_text("{}")
+    time.sleep(60)
+signal.signal(signal.SIGINT, end)
+pathlib.Path(sys.argv[1], "up").touch()
+time.sleep(60)
+"""
+    monkeypatch.setattr(
+        "testbed.dashboard.runs.proc.module", lambda *argv: [sys.executable, "-S", "-c", program, argv[-1]]
+    )
+    monkeypatch.setattr("testbed.dashboard.runs._PATIENCE_S", 2.0)
+    page = Dashboard(Runs(tmp_path), None)
+    with TestClient(page.app(TOKEN), base_url=HERE, headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        processes = []
+        for _ in range(2):
+            assert client.post("/api/start", json={"scenario": "imo-goes-dark"}).status_code == 200
+            assert "going on" in client.post("/api/start", json={"scenario": "imo-goes-dark"}).text
+            assert page.hub.directory is not None
+            while not (page.hub.directory.path / "up").exists():
+                time.sleep(0.01)
+            processes.append(page.runs._process)
+            assert client.post("/api/stop").status_code == 200
+            assert processes[-1] is not None
+            assert processes[-1].returncode is None
+        assert processes[0] is not processes[1]

@@ -169,6 +169,7 @@ def test_apps_and_decisions_are_shown_as_they_come(page: Page, fake: FakeRun) ->
     fake.decide(2, rule="stun", verdict="drop")
     expect(page.locator(".tile.ok")).to_contain_text("text", timeout=WITHIN_MS)
     expect(page.locator(".tile.blocked")).to_contain_text("connection_reset", timeout=WITHIN_MS)
+    expect(page.get_by_role("img", name="Attempts so far: blocked")).to_have_count(1)
     rows = page.locator("#decisions tbody tr")
     expect(rows).to_have_count(2, timeout=WITHIN_MS)
     expect(rows.nth(0)).to_contain_text("stun")
@@ -272,8 +273,22 @@ def test_it_is_worked_by_keyboard_and_named_for_readers(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 800, 1920])
-def test_nothing_sticks_out_at_any_width(page: Page, width: int) -> None:
+def test_nothing_sticks_out_at_any_width(page: Page, fake: FakeRun, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
+    name = f"{'a' * 63}.{'b' * 63}.example"
+    page.fill("#block-name", name)
+    page.click("#block")
+    expect(page.locator(".steps")).to_contain_text(name, timeout=WITHIN_MS)
+    fake.attempt("n" * 200, "blocked", "f" * 300)
+    fake.decide(1, rule="r" * 300)
+    expect(page.locator("#rule-filter")).to_contain_text("rrr", timeout=WITHIN_MS)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Frame of decision 1").click()
+    assert (
+        page.evaluate("(() => { const d = document.getElementById('frame'); return d.scrollWidth - d.clientWidth; })()")
+        <= 0
+    )
+    page.keyboard.press("Escape")
     inside = page.locator("body").bounding_box()
     assert inside is not None
     for part in ("#head", "#country", "#apps", "#link", "#stream", "#controls"):

@@ -27,7 +27,7 @@ function timelinePart(state, view, act) {
   const running = state.run.state === "running" && state.run.timeline_s !== undefined, held = state.run.held;
   const coming = (state.run.timeline || []).filter((one) => one.at > state.run.timeline_s);
   return html`<fieldset ?disabled=${!view.token || !running}><legend>Timeline</legend>
-    <div class="row"><button id="hold" aria-pressed=${held ? "true" : "false"} @click=${() => act.timeline(held ? "go" : "hold")}>${held ? "Go on" : "Hold"}</button>
+    <div class="row"><button id="hold" class=${held ? "main" : ""} @click=${() => act.timeline(held ? "go" : "hold")}>${held ? "Go on" : "Hold"}</button>
     <button id="next" @click=${() => act.timeline("next")}>Next step now</button></div>
     <ol class="steps" aria-label="Steps taken and to come">${state.steps.slice(-8).map((one) => html`<li class=${one.step.by ? "by-hand" : ""}>
       <b>${one.t.toFixed(1)} s</b> ${stepText(one.step)}${one.step.by ? html` <small>by hand</small>` : nothing}</li>`)}
@@ -57,7 +57,7 @@ function linkPart(state, view, act) {
     <input id="rate" type="range" min="0" max="100" step="1" .value=${String(position)} aria-valuetext=${bits(rate * 1e6)}
       @input=${(event) => act.sliding(toRate(+event.target.value))} @change=${(event) => act.rate(toRate(+event.target.value))}>
     <div class="row">${[0.5, 2, 8, 20].map((one) => html`<button class="quiet" data-rate=${one} @click=${() => act.rate(one)}>${one} Mbit/s</button>`)}</div>
-    <button id="cut" class=${state.link.cut ? "main" : "danger"} aria-pressed=${state.link.cut ? "true" : "false"} @click=${() => act.cut(!state.link.cut)}>
+    <button id="cut" class=${state.link.cut ? "main" : "danger"} @click=${() => act.cut(!state.link.cut)}>
       ${state.link.cut ? "Bring the network back" : "Take the network down"}</button></fieldset>`;
 }
 

@@ -34,7 +34,7 @@ export function tiles(state) {
   return html`<ul class="tiles">${apps.map((app) => html`<li class="tile ${app.verdict}">
     <h3>${app.name} <span class="mark">${MARKS[app.verdict]} ${app.verdict}</span></h3>
     <p>${app.failure || app.detail}${app.operation ? html`<small> at ${app.operation.replaceAll("_", " ")}</small>` : nothing}</p>
-    <p class="history" aria-label="Attempts so far">${app.history.map((one) => html`<i class=${one.verdict} title="${one.t.toFixed(0)} s ${one.verdict}"></i>`)}</p>
+    <p class="history" role="img" aria-label="Attempts so far: ${app.history.map((one) => one.verdict).join(", ")}">${app.history.map((one) => html`<i class=${one.verdict} title="${one.t.toFixed(0)} s ${one.verdict}"></i>`)}</p>
     <details><summary>${app.app} on ${app.node}, ${app.attempts} tried</summary><dl>${Object.entries(app.kpis || {}).map(
       ([name, value]) => html`<div><dt>${name}</dt><dd>${kpi(name, value)}</dd></div>`)}</dl></details></li>`)}</ul>`;
 }
@@ -48,7 +48,7 @@ export function decisions(state, view, act) {
       <option value="" ?selected=${!view.rule}>all (${state.total})</option>
       ${rules.map((rule) => html`<option value=${rule} ?selected=${view.rule === rule}>${rule} (${state.rules[rule]})</option>`)}
     </select></label>
-    <button id="freeze" aria-pressed=${view.frozen ? "true" : "false"} @click=${act.freeze}>${view.frozen ? "Go on" : "Hold the list"}</button>
+    <button id="freeze" class=${view.frozen ? "main" : ""} @click=${act.freeze}>${view.frozen ? "Go on" : "Hold the list"}</button>
     ${state.skipped ? html`<span class="soft">${state.skipped} came too fast to show</span>` : nothing}</div>
     <div class="scroll" tabindex="0" role="region" aria-label="Decisions, the latest first"><table>
     <thead><tr><th scope="col">s</th><th scope="col">rule</th><th scope="col">did</th><th scope="col">flow</th><th scope="col">what matched</th><th scope="col"></th></tr></thead>
