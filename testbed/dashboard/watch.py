@@ -17,6 +17,7 @@ from testbed.dashboard.drawing import draw, locate
 from testbed.dashboard.state import View
 from testbed.errors import InputError
 from testbed.run.directory import RunDirectory
+from testbed.units import parse_rate
 
 _ASK_EVERY_S = 1.0
 _COUNT_EVERY_S = 0.5
@@ -140,7 +141,7 @@ class Watcher:
         link = self._call("link", "get")
         if link is not None:
             loss = link["link"]["down"].get("loss", 0.0)
-            yield "link", {"shaped": True, "cut": loss >= 1.0}
+            yield "link", {"shaped": True, "cut": loss >= 1.0, **_rates(link["link"])}
 
     def _alive(self) -> bool:
         try:
@@ -165,6 +166,16 @@ class Watcher:
                 self._traffic = counters.Traffic(self._drawing["edges"], pids)
         if self._traffic is not None:
             yield "traffic", {"edges": self._traffic.rates(now)}
+
+
+def _rates(link: dict[str, Any]) -> dict[str, float]:
+    """Return what a link that knows no hours carries: its samples say the same, up to a third of a second later."""
+    sides = {way: link[way] for way in ("up", "down")}
+    return {
+        f"rate_{way}": parse_rate(side["rate"])
+        for way, side in sides.items()
+        if side.get("rate") and not side.get("by_clock")
+    }
 
 
 def _end(directory: RunDirectory) -> dict[str, Any]:

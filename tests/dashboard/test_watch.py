@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,15 @@ def test_a_watcher_sees_files_sockets_and_the_end(fake: FakeRun) -> None:
     fake.end()
     assert [kind for kind, _ in watcher.poll()][-2:] == ["end", "traffic"]
     assert watcher.ended
+
+
+@pytest.mark.parametrize(("by_clock", "told"), [([], 20e6), ([{"from": "18:00", "rate": "40 kbit/s"}], None)], ids=str)
+def test_a_rate_is_known_before_the_links_next_sample(fake: FakeRun, by_clock: list[Any], told: float | None) -> None:
+    watcher = Watcher(fake.directory)
+    watcher.view()
+    fake.link = {way: {**fake.link[way], "rate": "20 Mbit/s", "by_clock": by_clock} for way in ("up", "down")}
+    (link,) = (record for kind, record in watcher.poll() if kind == "link")
+    assert link.get("rate_down") == link.get("rate_up") == told
 
 
 def test_a_run_that_is_over_is_seen_as_it_was(fake: FakeRun) -> None:
