@@ -48,6 +48,15 @@ class Bucket:
 
     level: float = 0.0
     at: float = 0.0
+    spec: Throttle | None = None
+    """What its level was counted under."""
+
+    def take(self, spec: Throttle) -> None:
+        """Go on under another ceiling: what waits already leaves when it was told to, and is not waited for twice."""
+        old, self.spec = self.spec, spec
+        if old is not None:
+            waiting = max(0.0, self.level - old.burst)
+            self.level = min(self.level - waiting, spec.burst) + waiting * spec.rate / old.rate
 
 
 @dataclass(slots=True)
@@ -61,6 +70,8 @@ class Slow:
     def treat(self, sight: Sight) -> Decision | None:
         """Take the packet's bytes from the bucket."""
         rate, bucket, size = self.spec.rate / 8, self.bucket, sight.total_len
+        if bucket.spec is not self.spec:
+            bucket.take(self.spec)
         level = max(0.0, bucket.level - (sight.now - bucket.at) * rate)
         bucket.at = max(bucket.at, sight.now)
         if level + size <= self.spec.burst:

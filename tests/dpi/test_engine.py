@@ -202,6 +202,12 @@ def test_what_a_changed_rule_began_goes_on_as_it_says_now() -> None:
     censor.replace_policy(throttled("80 kbit/s"), book.now)
     book >> data(bytes(960))
     assert (book.last.until or 0) - book.now > 5 * fast
+    for _ in range(10):
+        book >> data(bytes(960))
+    queued = (book.last.until or 0) - book.now
+    censor.replace_policy(throttled("8 kbit/s"), book.now)
+    book >> data(bytes(960))
+    assert (book.last.until or 0) - book.now < queued + 1.1, "what waits is not waited for twice"
     censor.replace_policy(one_policy({"watch": True}), book.now)
     book >> data(bytes(960)) << silence()
     assert book.last.verdict is Verdict.PASS
