@@ -32,6 +32,9 @@ class CompiledRule:
     """Acts at one moment of a TCP flow only."""
     waits_for_handshake: bool
     waits_for_syn: bool
+    follows: bool
+    """It follows connections, so a teardown may make it forget one; what drops by headers alone, as the kernel may for
+    it, does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,14 @@ def check_plugins(policy: Policy) -> None:
 
 def _compile(rule: Rule, policy: Policy) -> CompiledRule:
     match = compile_match(rule.match, policy)
+    by_headers = not match.needs_data and rule.moment == "any"
+    each = any(part.sender is not None or part.source_port_above is not None for part in rule.match.walk())
+    drops = rule.action.drop is not None or rule.action.ban is not None
     return CompiledRule(
         rule, match, match.passes, needs_data=match.needs_data or rule.moment == "data",
-        certain=rule.probability >= 1.0 and not rule.by_clock, ever=match.ever or bool(rule.by_clock),
+        certain=rule.probability >= 1.0 and not rule.by_clock,
+        ever=match.ever or bool(rule.by_clock) or (by_headers and each),
         waits=rule.moment in ("handshake", "syn"), waits_for_handshake=rule.moment == "handshake",
         waits_for_syn=rule.moment == "syn",
+        follows="teardown" in rule.model_fields_set or not (by_headers and drops),
     )  # fmt: skip

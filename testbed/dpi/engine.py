@@ -337,7 +337,7 @@ class Engine:
     def _sits_out(candidate: CompiledRule, flow: Flow, sight: Sight) -> bool:
         """Say whether a rule has forgotten a TCP flow, or waits for another moment of it."""
         torn = flow.torn & (TORN_ANY if candidate.rule.teardown == "any" else TORN_VALID)
-        if torn and candidate.rule.teardown != "ignored":
+        if torn and candidate.follows and candidate.rule.teardown != "ignored":
             return True
         if candidate.waits_for_handshake:
             return not flow.handshake_just_done

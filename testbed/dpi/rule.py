@@ -47,7 +47,8 @@ class Rule(Strict):
     """Which packet of a TCP flow the rule waits for: any, the client's SYN, the one that completes the handshake, one
     that carries data."""
     teardown: Literal["any", "valid", "ignored"] = "any"
-    """Which RST makes this rule forget a flow: any, only one with a right checksum, none."""
+    """Which RST makes this rule forget a flow: any, only one with a right checksum, none. Unless this is given, a rule
+    that drops by addresses, ports and protocol forgets none."""
     needs_handshake: bool = False
     """Without a handshake the rule arms its residual block but stays silent (facts/turkmenistan.md §1)."""
     evidence: Evidence

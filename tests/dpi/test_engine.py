@@ -18,7 +18,9 @@ from tests.dpi.one_rule import one_rule as engine
 from tests.dpi.playbook import (
     CLIENT,
     INSIDE,
+    ISN,
     OUTSIDE,
+    PEER_ISN,
     SERVER,
     Playbook,
     Send,
@@ -27,11 +29,15 @@ from tests.dpi.playbook import (
     between,
     client_hello,
     data,
+    datagram,
+    datagram_back,
     dropped,
+    from_server,
     hello_bytes,
     playbook,
     query,
     reset,
+    segment,
     silence,
     syn,
     syn_ack,
@@ -269,3 +275,23 @@ def test_a_share_of_inside_hosts_is_the_same_whoever_opens_the_flow() -> None:
                 seen.add(host)
     assert shares[0] == shares[1]
     assert 50 < len(shares[0]) < 110
+
+
+def test_a_block_by_address_is_no_connection_to_forget() -> None:
+    """The kernel, which drops for such rules, follows none; offline a client's RST opened what was shut."""
+    book = playbook(engine({"protocol": "tcp", "addresses": [SERVER]}, {"drop": "packet"}))
+    for step in (segment("R", ISN, 0), syn(), syn_ack(), ack(), data(b"x")):
+        book >> step << dropped()
+
+
+def test_a_rule_that_says_what_makes_it_forget_does() -> None:
+    censor = engine({"protocol": "tcp", "addresses": [SERVER]}, {"drop": "packet"}, teardown="any")
+    playbook(censor) >> segment("R", ISN, 0) >> syn() << silence()
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_the_other_end_s_first_packet_is_judged_however_late_it_comes(protocol: str) -> None:
+    book = playbook(engine({"protocol": protocol, "sender": "server", "ports": [443]}, {"drop": "packet"}))
+    for number in range(40):
+        book >> (data(b"x", offset=number) if protocol == "tcp" else datagram(b"x")) << silence()
+    book >> (from_server("A", PEER_ISN + 1, ISN + 41) if protocol == "tcp" else datagram_back(b"y")) << dropped()
