@@ -3,13 +3,15 @@
 Which side a packet came from is told by its source address: inside is 100.64.0.0/10 and 2001:db8:64::/48 unless the
 caller says otherwise.
 
-A capture is not quite what a censor in the path saw, so three things are put right before the engine judges:
+A capture is not quite what a censor in the path saw, so four things are put right before the engine judges:
 
 - *A packet that the capture cut short* (its snapshot length) was whole on the wire. It gets zeros for what is missing
   and the right checksum: sizes, sequence numbers and volumes are the true ones, headers and the beginning of the data
   are judged, and what was not captured can't match a name. `Judged.cut` marks decisions on such packets.
 - *A checksum that the sender's hardware would have filled in* holds the sum of the pseudo header alone (Linux,
   CHECKSUM_PARTIAL). It is finished, as the network card did before the packet reached the censor.
+- *A length of 0* stands in a large TCP packet that the sender's hardware was to cut (Windows, Linux's BIG TCP): its
+  frame tells the length, and its checksum is finished.
 - *A timestamp that goes back* (files merged out of order, several clocks) does not turn the censor's clock back.
 """
 
@@ -30,6 +32,8 @@ INSIDE = ("100.64.0.0/10", "2001:db8:64::/48")
 _INSIDE, _OUTSIDE = Side.INSIDE, Side.OUTSIDE
 _V4_IN_ETHERNET = b"\x08\x00\x45"
 _MOST_PAIRS = 1 << 18
+_LONGEST_PACKET = 0xFFFF
+_NO_LENGTH, _NO_LENGTH_V6 = b"\0\0", b"\0\0\6"  # the second with the TCP that follows
 #: of an IPv4 packet without options: total length, protocol, both addresses, where UDP and TCP have their checksums
 _plain_v4 = struct.Struct("!2xH5xB2x8s6xH8xH").unpack_from
 #: where TCP and UDP keep their checksums
@@ -87,7 +91,7 @@ class Replay:
                 elif timestamp < clock:
                     self.back += 1
                 if linktype == pcap.ETHERNET and data[12:15] == _V4_IN_ETHERNET:
-                    packet = data[14:]
+                    packet, begin = data[14:], 14
                 else:
                     start = packet_offset(linktype, data)
                     if start is None:
@@ -95,8 +99,10 @@ class Replay:
                         if linktype not in READ:
                             self.unread_types.add(linktype)
                         continue
-                    packet = data[start:]
+                    packet, begin = data[start:], start
                 cut = len(data) < wire_length
+                if packet[2:4] == _NO_LENGTH or packet[4:7] == _NO_LENGTH_V6:
+                    packet = self._measured(packet, wire_length - begin)
                 if cut:
                     self.cut += 1
                     packet = completed(packet)
@@ -139,6 +145,12 @@ class Replay:
         found = self._pairs[addresses] = inside, int.from_bytes(addresses, "big") % 0xFFFF
         return found
 
+    def _measured(self, packet: bytes, length: int) -> bytes:
+        """Write its length into a TCP packet that was to be cut by the sender's card."""
+        measured = with_length(packet, length)
+        self.mended += measured is not packet
+        return measured
+
     def _with_care(self, packet: bytes) -> tuple[bool, bytes]:
         """Do the same for IPv6, IPv4 with options, and what is too short to be either."""
         if packet[0] >> 4 == 6:
@@ -164,6 +176,21 @@ class Replay:
         # One right checksum in 65,535 looks unfinished; finishing it changes nothing.
         self.mended += finished != packet[: header + length]
         return finished
+
+
+def with_length(packet: bytes, length: int) -> bytes:
+    """Give a TCP packet whose header says 0 its length, and the checksums that go with it."""
+    version, header = packet[0] >> 4, packet[0] % 16 * 4
+    length = min(length, _LONGEST_PACKET)
+    if version == 4 and packet[2:4] == _NO_LENGTH and 20 <= header <= length - 20 and packet[9:10] == b"\6":
+        fixed = packet[:2] + length.to_bytes(2, "big") + packet[4:10] + b"\0\0" + packet[12:header]
+        found = fixed[:10] + ip.checksum(fixed).to_bytes(2, "big") + fixed[12:] + packet[header:]
+    elif version == 6 and packet[4:7] == _NO_LENGTH_V6 and length >= 60:
+        header = 40
+        found = packet[:4] + (length - 40).to_bytes(2, "big") + packet[6:]
+    else:
+        return packet
+    return _with_checksum(found[:length], header, ip.TCP) if len(found) >= length else found
 
 
 def completed(packet: bytes) -> bytes:

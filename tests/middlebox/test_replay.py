@@ -237,3 +237,32 @@ def test_no_damaged_packet_stops_a_replay(name: str) -> None:
         for judged in replay.run(capture(*cut)):
             json.dumps([note.as_json() for note in judged.decision.notes])
         assert replay.frames == 1000
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("kept", [None, 900])
+def test_a_length_that_the_card_was_to_write(version: int, kept: int | None) -> None:
+    """Large send offload on Windows, BIG TCP on Linux: the header says 0."""
+    network = IP(src=CLIENT, dst=SERVER) if version == 4 else IPv6(src="2001:db8:64::1", dst="2001:db8:1::1")
+    whole = bytes(network / TCP(sport=40000, dport=443, flags="PA") / Raw(Random(1).randbytes(3000)))
+    at = 2 if version == 4 else 4
+    unwritten = whole[:at] + b"\0\0" + whole[at + 2 :]
+    if version == 4:
+        unwritten = unwritten[:10] + b"\0\0" + unwritten[12:]
+    checksum = (20 if version == 4 else 40) + 16
+    unwritten = unwritten[:checksum] + b"\x12\x34" + unwritten[checksum + 2 :]
+    recorder, replay, _ = told((1, unwritten[:kept], len(whole)))
+    raw = recorder.seen[0][0]
+    assert len(raw) == len(whole) and replay.mended == 1
+    if kept is None:
+        assert raw == whole
+    else:
+        assert raw[:checksum] == whole[:checksum] and raw[checksum + 2 : kept] == whole[checksum + 2 : kept]
+
+
+def test_what_has_no_length_and_is_no_large_segment_stays() -> None:
+    datagram = bytes(IP(src=CLIENT, dst=SERVER, len=0) / UDP() / Raw(b"x" * 40))
+    short = bytes(IP(src=CLIENT, dst=SERVER, len=0) / Raw(b"x" * 6))
+    empty = bytes(IPv6(src="2001:db8:64::1", dst="2001:db8:1::1", nh=59))
+    recorder, replay, _ = told((1, datagram), (2, short), (3, empty))
+    assert [raw for raw, _, _ in recorder.seen] == [datagram, short, empty] and not replay.mended
