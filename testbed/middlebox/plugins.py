@@ -18,12 +18,14 @@ from __future__ import annotations
 import importlib.util
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from testbed import shipped
 from testbed.dpi.evidence import Evidence, PlugIn
+from testbed.dpi.inherit import read_inherited
 from testbed.dpi.policy import Policy, load_policy, refuse_program
 from testbed.dpi.sight import Sight
 from testbed.errors import InputError, MachineError, Problem
@@ -31,15 +33,36 @@ from testbed.errors import InputError, MachineError, Problem
 
 def allow(policy: Policy, folder: Path) -> Policy:
     """Return a policy with its plug-ins loaded; `InputError` if one can't be."""
-    wanted = sorted({m.plugin for rule in policy.rules for m in rule.match.walk() if m.plugin is not None})
+    wanted = sorted(_wanted(policy))
     return policy.model_copy(update={"plugins": {text: _load(text, folder) for text in wanted}}) if wanted else policy
 
 
 def load_allowed(reference: str, groups: Mapping[str, Sequence[str]], *, plugins: bool) -> Policy:
-    """Load a policy and, where the user allows them, its plug-ins."""
+    """Load a policy and, where the user allows them, its plug-ins; `InputError` if it has some and they are off."""
     policy = load_policy(reference, groups)
     refuse_program(policy, "be read by the engine")
-    return allow(policy, shipped.find(reference, "policies").parent) if plugins else policy
+    wanted = _wanted(policy)
+    if not wanted:
+        return policy
+    document = read_inherited(reference).document
+    places = {text: document.place(("rules", index, "match")) for text, index in wanted.items()}
+    if not plugins:
+        mend = "read it, then allow it with --allow-plugins"
+        raise InputError([Problem(places[text], f"plug-ins are off: `{text}`", mend) for text in wanted])
+    try:
+        return allow(policy, shipped.find(reference, "policies").parent)
+    except InputError as error:
+        raise InputError([replace(item, place=places.get(item.place, item.place)) for item in error.problems]) from None
+
+
+def _wanted(policy: Policy) -> dict[str, int]:
+    """Return the plug-ins that a policy names, and the rule that does first."""
+    found: dict[str, int] = {}
+    for index, rule in enumerate(policy.rules):
+        for match in rule.match.walk():
+            if match.plugin is not None:
+                found.setdefault(match.plugin, index)
+    return found
 
 
 def _load(text: str, folder: Path) -> PlugIn:

@@ -124,3 +124,14 @@ def test_a_function_that_raises_is_told_with_its_line(tmp_path: Path) -> None:
 def test_a_policy_without_plug_ins_stays_as_it_is(tmp_path: Path) -> None:
     plain = Policy.model_validate({"policy": "p", "title": "t"})
     assert allow(plain, tmp_path) is plain
+
+
+@pytest.mark.parametrize("plugins", [False, True])
+def test_where_a_plug_in_is_named_is_told(tmp_path: Path, *, plugins: bool) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "policy: own\ntitle: t\nplacement: in-path\nrules:\n  - name: r\n    match: {plugin: 'python:none.py:f'}\n"
+        "    action: {drop: packet}\n    evidence: {mark: U, source: test}\n"
+    )
+    with pytest.raises(InputError, match=f"{path}:6: {'no such file' if plugins else 'plug-ins are off'}"):
+        load_allowed(str(path), {}, plugins=plugins)
