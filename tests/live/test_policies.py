@@ -16,7 +16,7 @@ from tests.live.line import enter
 from tests.live.replayed import compare
 
 pytestmark = pytest.mark.live
-TIMEOUT, RESET, CLOSED = 28, (7, 35, 52, 56), 7
+TIMEOUT, RESET, CLOSED = 28, (7, 35, 52, 55, 56), 7
 TM_NAMES = ("tm-2022", "tm-2022-turkmentelecom")
 TM_IMO = ("tm-2023-08", "tm-2024-amnesty", "tm-2024-turkmentelecom", "tm-2024-mobile")
 Found = dict[str, Any]
