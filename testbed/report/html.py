@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _SHOWN_EVENTS = 500
 _LARGEST_PICTURES_BYTES = 8 << 20
 
 
+_MOST_ON_PAPER = 6
 _UNDRAWN = "Nothing is drawn in this copy: `testbed report RUN --output DIR` does it."
 
 
@@ -32,7 +34,8 @@ def render(run: Run, *, drawn: bool = True) -> str:
     names = list(dict.fromkeys(run.apps.column("name")))
     figures, no_plots = _plots(run) if drawn else ([], _UNDRAWN)
     return template().render(
-        result=run.result, scenario=_scenario(run.path), names=sorted(names), cells=_cells(run, names), marks=_MARKS,
+        result=run.result, parts=in_parts(run.result["phases"]), scenario=_scenario(run.path),
+        names=sorted(names), cells=_cells(run, names), marks=_MARKS,
         plots=figures, no_plots=no_plots, causes=causes(run.result["apps"], run.decisions, _plan(run.path)),
         events=run.decisions[:_SHOWN_EVENTS], hidden=max(0, len(run.decisions) - _SHOWN_EVENTS), steps=run.steps,
         pictures=_pictures(run), files=_files(run.path), folder=run.path.name,
@@ -57,6 +60,13 @@ def _plots(run: Run) -> tuple[list[tuple[plots.Plot, str]], str]:
         return plots.inline(run), ""
     except MachineError as error:
         return [], str(error)
+
+
+def in_parts(phases: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return phases in as few tables as fit a sheet of paper, none much wider than another."""
+    tables = -(-len(phases) // _MOST_ON_PAPER)
+    edges = [number * len(phases) // tables for number in range(tables + 1)] if tables else []
+    return [phases[a:b] for a, b in pairwise(edges)]
 
 
 def _cells(run: Run, names: Iterable[str]) -> dict[tuple[str, str], tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,19 @@ def test_html_says_which_rule_stopped_an_app_and_links_the_frame(tmp_path: Path)
     assert "<code>sni</code> × 1" in why
     assert "sni &lt;img&gt;" in why
     assert '<a href="pcap/gateway-inside.pcapng">inside 7</a>' in page
+
+
+@pytest.mark.parametrize(
+    ("phases", "widths"), [(0, []), (1, [1]), (6, [6]), (7, [3, 4]), (13, [4, 4, 5]), (30, [6] * 5)]
+)
+def test_verdicts_come_in_tables_that_fit_on_paper(tmp_path: Path, phases: int, widths: list[int]) -> None:
+    outcome = result() | {"expectations": [], "apps": [] if not phases else result()["apps"]}
+    outcome["phases"] = [
+        {"name": f"phase{n}", "start_s": n, "end_s": n + 1, "policies": {"gateway": "open"}} for n in range(phases)
+    ]
+    for app in outcome["apps"]:
+        app["phase"] = "phase0"
+    page = html.render(load_run(written(tmp_path / "run", outcome)), drawn=False)
+    tables = re.findall(r'<table class="grid">.*?</table>', page, re.DOTALL)
+    assert [table.count('<th scope="col">') - 1 for table in tables] == widths
+    assert all(f"phase{n}<" in page for n in range(phases))
