@@ -23,6 +23,7 @@ from testbed.apps.connect import Access, is_bogon, resolve
 from testbed.apps.outcome import Failure, new_progress, word_for
 
 _GIVE_UP_AFTER = 3
+_PAGE = re.compile(rb"<(?:!doctype|html|head|meta|title|body|iframe)\b", re.IGNORECASE)
 _HEADERS, _ANSWER_BYTES, _WORLD = "/headers", 4096, ipaddress.ip_network("198.18.0.0/15")
 
 
@@ -88,8 +89,7 @@ class Client:
             raise Failure(
                 f"exit_status_{status}: {said[-1][:200] if said else 'said nothing'}", "the tool's own client"
             )
-        # a block page is fetched as well as any other; what writes no page out, or none of its own, is believed
-        if (title := web.title_of(answer)) and not url.startswith("dns:") and title != web.own_title(url):
+        if _is_anothers(answer, url):
             raise Failure("http-diff", "the tool's own client")
         via = self._genuine(url, _address_in(answer)) if url.startswith("dns:") else None
         return {"first_byte_s": first_s or time.monotonic() - begun, "bytes": size, "status": None, "via": via}
@@ -107,6 +107,15 @@ class Client:
         if address != own if own is not None else ipaddress.ip_address(address) not in _WORLD:
             raise Failure("dns_forged_answer", "resolve")
         return address
+
+
+def _is_anothers(answer: bytes, url: str) -> bool:
+    """Whether a command wrote out a page that is not the site's: a block page is fetched as well as any other.
+
+    One that writes out no page is believed.
+    """
+    is_page = not url.startswith("dns:") and _PAGE.search(answer) is not None
+    return is_page and web.title_of(answer) != web.own_title(url)
 
 
 def _address_in(answer: bytes) -> str:

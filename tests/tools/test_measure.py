@@ -31,6 +31,7 @@ def test_a_command_that_fetches_the_page() -> None:
         ("<title>a.example</title>", None),
         ("saved 5 bytes", None),
         ("<html><head><title>Access denied</title>", "http-diff"),
+        ('<meta name="viewport"/><iframe src="http://www.airtel.in/dot/"></iframe>', "http-diff"),
     ],
 )
 def test_a_command_that_fetches_a_block_page_did_not_get_through(page: str, failure: str | None) -> None:
