@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 MARK = "TESTBED_PROGRAM"
-_POLL_S, _PATIENCE_S = 0.01, 1.0
+_POLL_S, _PATIENCE_S, _LOOKS = 0.01, 1.0, 2
 
 
 def marked(marks: Collection[str]) -> list[int]:
@@ -37,10 +37,16 @@ def ask(marks: Collection[str], groups: Collection[int]) -> None:
 
 
 def end(marks: Collection[str]) -> None:
-    """End what still carries a mark by force, and wait until it is gone."""
+    """End what still carries a mark by force, and wait until it is gone.
+
+    A process in the middle of an `exec` shows no environment for a moment: only a second look believes the first.
+    """
     deadline = time.monotonic() + _PATIENCE_S
-    while (left := marked(marks)) and time.monotonic() < deadline:
+    gone = 0
+    while gone < _LOOKS and time.monotonic() < deadline:
+        left = marked(marks)
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        gone = 0 if left else gone + 1
         time.sleep(_POLL_S)
