@@ -62,10 +62,10 @@ class Table(Sequence[Row]):
         rows = (row for row in self._rows if all(row[key] == value for key, value in wanted.items()))
         return Table(self.name, self.columns, rows)
 
-    def to_csv(self, target: Path | IO[str]) -> None:
+    def to_csv(self, target: str | Path | IO[str]) -> None:
         """Write RFC 4180 text with a header line; what is not a number or text is written as JSON."""
-        if isinstance(target, Path):
-            with target.open("w", encoding="utf-8", newline="") as stream:
+        if isinstance(target, (str, Path)):
+            with Path(target).open("w", encoding="utf-8", newline="") as stream:
                 self.to_csv(stream)
             return
         writer = csv.writer(target)

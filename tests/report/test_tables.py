@@ -49,7 +49,9 @@ def test_goodput_is_what_arrived_over_how_long_it_took() -> None:
 
 def test_csv_reads_back(tmp_path: Path) -> None:
     run = testbed.load_run(written(tmp_path / "run"))
-    run.decisions.to_csv(tmp_path / "decisions.csv")
+    run.decisions.to_csv(str(tmp_path / "decisions.csv"))
+    run.decisions.to_csv(tmp_path / "same.csv")
+    assert (tmp_path / "same.csv").read_bytes() == (tmp_path / "decisions.csv").read_bytes()
     with (tmp_path / "decisions.csv").open(encoding="utf-8", newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert json.loads(row["evidence"]) == {"sni": "<img>"}
