@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from testbed.campaign.load import load_matrix
+from testbed.cli.words import FILE
 from testbed.documents import Document, read_document
 from testbed.dpi.policy import load_policy
 from testbed.errors import InputError, Problem
@@ -28,7 +29,7 @@ _LOADERS: dict[str, Callable[[Path], Any]] = {
 
 
 @click.command("check", short_help="Check scenarios, policies, links, recipes and matrices.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE…")
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def command(files: tuple[str, ...], as_json: bool) -> int:
     """Check each FILE; what it is, its key says: `scenario:`, `policy:`, `link:`, `recipe:` or `matrix:`.

@@ -1,4 +1,4 @@
-"""`testbed completion`: the script that lets a shell complete verbs and options."""
+"""`testbed completion`: the script that lets a shell complete verbs, options, names and files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command("completion", short_help="A script that lets your shell complete verbs and options.")
+@click.command("completion", short_help="A script that lets your shell complete verbs, options and names.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.option("--json", "as_json", is_flag=True, help="Print the script inside JSON.")
 def command(shell: str, as_json: bool) -> int:

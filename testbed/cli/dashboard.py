@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from testbed.cli.screen import screen
+from testbed.cli.words import SCENARIO
 from testbed.errors import InputError, MachineError
 from testbed.run.directory import RunDirectory, open_run
 from testbed.scenario.load import load_scenario
 
 
 @click.command("dashboard", short_help="The live page of a run, and a hand on it.")
-@click.argument("target", required=False, metavar="[RUN|SCENARIO]")
+@click.argument("target", type=SCENARIO, required=False, metavar="[RUN|SCENARIO]")
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0: any free one.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where runs that the page starts are kept.")  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from testbed.cli.words import FILE
 from testbed.net import hosts, sandbox
 from testbed.run.directory import open_run
 
@@ -19,7 +20,7 @@ from testbed.run.directory import open_run
     short_help="A second terminal into a running net.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Say on standard error, as JSON, how the command ended.")
-@click.argument("run")
+@click.argument("run", type=FILE)
 @click.argument("node")
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD …]")
 def command(run: str, node: str, argv: tuple[str, ...], as_json: bool) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from testbed.cli import live
+from testbed.cli.words import LINK, POLICY, SCENARIO
 from testbed.errors import InputError, Problem
 
 
@@ -16,11 +17,11 @@ from testbed.errors import InputError, Problem
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     short_help="Run any command behind the censor.",
 )
-@click.option("--scenario", metavar="S", help="A scenario's net, link and policy; a name or a file.")
-@click.option(
-    "--policy", metavar="P", help="A policy alone, on the default net (default: tm-2022); FILE.py is run as the box."
-)
-@click.option("--link", metavar="L", help="A link's name or file; `none` for unshaped (default: national-2021).")
+@click.option("--scenario", type=SCENARIO, metavar="S", help="A scenario's net, link and policy; a name or a file.")
+@click.option("--policy", type=POLICY, metavar="P",
+              help="A policy alone, on the default net (default: tm-2022); FILE.py is run as the box.")  # fmt: skip
+@click.option("--link", type=LINK, metavar="L",
+              help="A link's name or file; `none` for unshaped (default: national-2021).")  # fmt: skip
 @click.option("--node", metavar="N", default="client1", show_default=True, help="Where the command runs.")
 @click.option("--seed", type=int, default=1, show_default=True, help="What all chances are drawn from.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run directory (captures, events) there.")

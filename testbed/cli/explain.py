@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from testbed import shipped
+from testbed.cli.words import POLICY
 from testbed.documents import Document, Location
 from testbed.dpi.explain import as_lines, explain, line_of
 from testbed.dpi.inherit import read_inherited
@@ -20,7 +21,8 @@ from testbed.scenario.topology import GROUPS
 
 @click.command("explain", short_help="What a policy does to a name, and whom else it hits.")
 @click.argument("name")
-@click.option("--policy", "reference", default="tm-2022", show_default=True, metavar="P", help="A name or a file.")
+@click.option("--policy", "reference", type=POLICY, default="tm-2022", show_default=True, metavar="P",
+              help="A name or a file.")  # fmt: skip
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE",
               help="Names to count over-blocking among, one a line (default: some 3,000 well-known ones).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")

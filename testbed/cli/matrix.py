@@ -18,6 +18,7 @@ from testbed.campaign.folder import Folder
 from testbed.campaign.load import load_matrix
 from testbed.cli import live
 from testbed.cli.screen import screen
+from testbed.cli.words import MATRIX
 from testbed.errors import InputError, Problem
 from testbed.report import campaign as report
 
@@ -25,7 +26,7 @@ _SHARD = re.compile(r"([1-9][0-9]{0,4})/([1-9][0-9]{0,4})")
 
 
 @click.command("matrix", short_help="Scenarios × tools × seeds, side by side.")
-@click.argument("file", metavar="FILE")
+@click.argument("file", type=MATRIX, metavar="FILE")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
               help="Where results are kept and found again (default: runs/NAME).")  # fmt: skip
 @click.option(

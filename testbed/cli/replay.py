@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TextIO, cast
 import click
 
 from testbed.cli.live import allow_plugins
+from testbed.cli.words import POLICY
 from testbed.dpi.engine import Engine
 from testbed.errors import InputError, MachineError, Problem
 from testbed.middlebox.plugins import load_allowed
@@ -30,7 +31,8 @@ UNPARSED = "unparsed"
 
 @click.command("replay", short_help="A capture through a policy, no privileges.")
 @click.argument("pcap", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--policy", "policy_name", required=True, metavar="P", help="A policy's name or file.")
+@click.option("--policy", "policy_name", type=POLICY, required=True, metavar="P",
+              help="A policy's name or file.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="What the censor's chances are drawn from.")
 @click.option("--inside", multiple=True, metavar="PREFIX", help=f"What is inside; default {', '.join(INSIDE)}.")
 @click.option("--injected", type=click.Path(path_type=Path), help="Write the packets the censor would send there.")

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from testbed.cli.screen import screen
+from testbed.cli.words import FILE
 from testbed.errors import InputError, Problem
 from testbed.report import compare, html, junit, matrix, plots, text
 from testbed.report.tables import Run, load_run
@@ -18,7 +19,7 @@ _STYLES = {"worse": "red", "better": "green", "changed": "yellow"}
 
 
 @click.command("report", short_help="A run's result as text, JSON, JUnit or HTML; two runs compared.")
-@click.argument("run", nargs=-1)
+@click.argument("run", type=FILE, nargs=-1)
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True,
               help="What is printed.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")

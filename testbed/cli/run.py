@@ -14,6 +14,7 @@ import click
 from testbed import proc
 from testbed.cli import live
 from testbed.cli.screen import screen
+from testbed.cli.words import SCENARIO
 from testbed.report import text
 from testbed.run.directory import RunDirectory
 from testbed.scenario.load import load_scenario
@@ -23,7 +24,7 @@ _PATIENCE_S = 5.0
 
 
 @click.command("run", short_help="Play a scenario and judge its expectations.")
-@click.argument("scenario")
+@click.argument("scenario", type=SCENARIO)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where run directories are made.")  # fmt: skip
 @click.option("--into", type=click.Path(path_type=Path), help="The run directory itself; no file may be in it.")

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from testbed.cli import live
+from testbed.cli.words import LINK, POLICY, SCENARIO
 
 
 @click.command("shell", short_help="A prompt inside a scenario's country, as Mininet's.")
-@click.argument("scenario")
-@click.option("--policy", metavar="P", help="Another policy than the scenario's.")
-@click.option("--link", metavar="L", help="Another link than the scenario's; `none` for unshaped.")
+@click.argument("scenario", type=SCENARIO)
+@click.option("--policy", type=POLICY, metavar="P", help="Another policy than the scenario's.")
+@click.option("--link", type=LINK, metavar="L", help="Another link than the scenario's; `none` for unshaped.")
 @click.option("--seed", type=int, default=1, show_default=True, help="What all chances are drawn from.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the run directory there.")
 @live.allow_plugins

@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+from click.shell_completion import CompletionItem
 
 from testbed import shipped
 from testbed.cli import live
+from testbed.cli.words import LINK, RECIPE, Word
 from testbed.dpi.policy import load_policy, refuse_program
 from testbed.errors import InputError, Problem, UnfaithfulError
 from testbed.link.load import load_link
@@ -46,6 +48,11 @@ class _Tool(click.Group):
             args = ["test", *args]
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the recipes beside the verbs."""
+        test = self.commands["test"]
+        return RECIPE.shell_complete(ctx, test.params[0], incomplete) + super().shell_complete(ctx, incomplete)
+
 
 @click.group("tool", cls=_Tool, short_help="Test circumvention tools against policies.", subcommand_metavar="RECIPE …")
 def command() -> None:
@@ -61,11 +68,13 @@ def command() -> None:
 
 
 @command.command("test")
-@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE…")
-@click.option("--policy", "policies", multiple=True, metavar="P", help="May stand several times, or `all`.")
+@click.argument("recipes", type=RECIPE, nargs=-1, required=True, metavar="RECIPE…")
+@click.option("--policy", "policies", type=Word("policies", words=("all",)), multiple=True, metavar="P",
+              help="May stand several times, or `all`.")  # fmt: skip
 @click.option("--connections", default=5, show_default=True, type=click.IntRange(1, 1000), metavar="N",
               help="How many connections are tried, one after another.")  # fmt: skip
-@click.option("--link", metavar="L", help="A link's name or file; `none` for unshaped (default: national-2021).")
+@click.option("--link", type=LINK, metavar="L",
+              help="A link's name or file; `none` for unshaped (default: national-2021).")  # fmt: skip
 @click.option(
     "--soak", default="9 s", show_default=True, metavar="T", help="How long it is used while the policy changes."
 )
@@ -241,7 +250,7 @@ def _status(item: dict[str, Any]) -> int:
 
 
 @command.command("install", short_help="Get the programs that recipes need.")
-@click.argument("names", nargs=-1, metavar="NAME…")
+@click.argument("names", type=Word("recipes", files=False), nargs=-1, metavar="NAME…")
 @click.option("--all", "everything", is_flag=True, help="All that recipes need.")
 @click.option("--dry-run", is_flag=True, help="Only say which commands would be run.")
 def install_command(names: tuple[str, ...], everything: bool, dry_run: bool) -> int:

@@ -130,10 +130,30 @@ def test_completion_names_the_verbs(shell: str) -> None:
     script = subprocess.run([sys.executable, "-m", "testbed.cli.main", "completion", shell],
                             capture_output=True, text=True, check=True).stdout  # fmt: skip
     assert "_TESTBED_COMPLETE" in script
-    words = {"COMP_WORDS": "testbed po", "COMP_CWORD": "1"} if shell != "fish" else {
-        "COMP_WORDS": "testbed po", "COMP_CWORD": "po"}  # fmt: skip
+    assert "policy" in completed(shell, "po")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("run imo", "imo-goes-dark"), ("exec --policy tm-2", "tm-2022"), ("tool sho", None), ("tool ssh", "sshuttle"),
+        ("tool ins", "install"), ("tool ssh --policy a", "all"), ("tool install ssh", "sshuttle"),
+        ("shell imo-goes-dark --link n", "none"), ("matrix ", "file"), ("check ", "file"), ("report ", "file"),
+    ],
+)  # fmt: skip
+def test_tab_offers_what_ships_and_files(words: str, wanted: str | None) -> None:
+    offered = {part for line in completed("bash", words).splitlines() for part in line.split(",")}
+    assert wanted in offered if wanted else "plain" not in offered
+
+
+def completed(shell: str, words: str) -> str:
+    """What a shell is told when Tab is pressed behind some words."""
+    last = words.split(" ")[-1]
     asked = subprocess.run(
         [str(Path(sys.executable).parent / "testbed")], capture_output=True, text=True, check=True,
-        env={**words, "_TESTBED_COMPLETE": f"{shell}_complete", "PATH": "/usr/bin:/bin"},
+        env={
+            "COMP_WORDS": f"testbed {words}", "COMP_CWORD": last if shell == "fish" else str(len(words.split(" "))),
+            "_TESTBED_COMPLETE": f"{shell}_complete", "PATH": "/usr/bin:/bin",
+        },
     )  # fmt: skip
-    assert "policy" in asked.stdout
+    return asked.stdout
