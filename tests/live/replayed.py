@@ -2,9 +2,9 @@
 
 What the engine of a box saw is what came *into* the box: frames of the inside capture whose source is inside, and of
 the outside capture whose source is outside. All else in either file is what the box sent on, held back, or injected.
-Both were stamped by one clock, so laid together by time they are the packets in the order the engine saw them; only
-two that cross within microseconds may change places. What the kernel decided alone, by address and port, is told in
-sums.
+Both were stamped by one clock, so laid together by time they are the packets in the order the engine saw them; but for
+those that two cores hand over within microseconds: of these the box's own order counts, where it told of both. What
+the kernel decided alone, by address and port, is told in sums.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ipaddress
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ _KERNEL = "dropped by the kernel"
 _SETTLING_S = 0.1
 """Around a change of policy, which comes in a moment without traffic: what a client that has given up sends once more
 may have waited for a box that was busy with the change, or met the kernel's rules of before."""
+_CROSSING_S = 0.001
 _NETWORKS = [ipaddress.ip_network(prefix) for prefix in INSIDE]
 
 
@@ -72,7 +73,26 @@ def compare(folder: Path, policies: Sequence[str], box: str = "gateway") -> tupl
     loaded = {name: load_policy(name, GROUPS) for name in ("open", *policies)}
     steps = list(zip(changes, policies, strict=True))
     settled = _Settled(changes)
-    return _live(events, policies, settled), _replayed(list(incoming(folder, box)), steps, loaded, settled)
+    frames = _in_the_box_s_order(list(incoming(folder, box)), events)
+    return _live(events, policies, settled), _replayed(frames, steps, loaded, settled)
+
+
+def _in_the_box_s_order(frames: list[Frame], events: Sequence[dict[str, Any]]) -> list[Frame]:
+    """Let two frames change places, and keep the places' times, if the box told of them the other way round."""
+    rank = {event["trigger"]["hash"]: number for number, event in enumerate(events)}
+    before: tuple[int, int] | None = None
+    for at, frame in enumerate(frames):
+        packet = pcap.strip_link(frame.linktype, frame.data)
+        number = rank.get(packet_key(packet)) if packet is not None else None
+        if number is None:
+            continue
+        if before is not None and before[1] > number and frame.timestamp - frames[before[0]].timestamp < _CROSSING_S:
+            other = frames[before[0]]
+            frames[before[0]] = replace(frame, timestamp=other.timestamp)
+            frames[at] = replace(other, timestamp=frame.timestamp)
+            number = before[1]
+        before = at, number
+    return frames
 
 
 class _Settled:
