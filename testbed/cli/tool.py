@@ -22,7 +22,7 @@ from testbed.link.load import load_link
 from testbed.report import junit, markdown
 from testbed.report import tools as report
 from testbed.run.controls import fit
-from testbed.run.trial import nothing_of, nothing_under, read_result
+from testbed.run.tool_result import nothing_of, nothing_under, read_result
 from testbed.tools import install, judge
 from testbed.tools.recipe import Recipe, load_recipe
 from testbed.tools.render import wrong_options

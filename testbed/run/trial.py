@@ -6,19 +6,17 @@ blocked where it should be, a control site passed (the net is alive), and the li
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from testbed import proc
 from testbed.clock import RunClock
 from testbed.dpi.policy import load_policy
-from testbed.errors import MachineError, TestbedError
+from testbed.errors import MachineError
 from testbed.net.stem import Stem
 from testbed.report.why import endpoints
 from testbed.run import faithful, gate, record
@@ -27,7 +25,8 @@ from testbed.run.country import Country
 from testbed.run.directory import RunDirectory, read_lines
 from testbed.run.forget import forget_names
 from testbed.run.player import start_tool
-from testbed.run.resolve import DEFAULT_LINK, country_spec, default_scenario
+from testbed.run.resolve import country_spec, default_scenario
+from testbed.run.tool_result import nothing_of, nothing_under, outcome_word
 from testbed.scenario.spec import ToolSpec
 from testbed.tools import judge
 from testbed.tools.logs import last_lines
@@ -320,34 +319,6 @@ class Trial:
         ]
 
 
-def nothing_under(policy: str) -> dict[str, Any]:
-    """Return a policy's result before anything was tried: every key that one can have."""
-    return {
-        "policy": policy, "verdict": "invalid", "outcome": None, "why": [], "controls": None, "started": None,
-        "died": [], "said": {}, "success": judge.success([]), "load": None, "via": None, "target": None,
-        "blocked_by": [], "soak": None,
-    }  # fmt: skip
-
-
-def nothing_of(recipe: Recipe, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tool's result before anything was tried: every key that one can have."""
-    return {
-        "recipe": recipe.recipe, "title": recipe.title, "skipped": None, "broke_off": None, "run": None,
-        "link": job["link"] or DEFAULT_LINK, "seed": job["seed"], "connections": job["connections"],
-        "soak_s": job["soak_s"], "timeout_s": job["timeout_s"], "bare": None, "policies": [], "fidelity": {},
-    }  # fmt: skip
-
-
-def outcome_word(found: Mapping[str, Any], *, judged: bool, works: bool) -> str:
-    """Return the word for a tool under a policy; `works`: it does without a censor, so that one may be to blame."""
-    word = judge.verdict(found["success"])
-    if found["started"] is not None:
-        return "blocked" if judged and works else "broken"
-    if found["died"] or (word == "blocked" and not (judged and works)):
-        return "broken"
-    return word
-
-
 def play(job: Mapping[str, Any], directory: RunDirectory, stem: Stem) -> int:
     """Test a recipe as a job asks and write `result.json`; the exit status speaks of the test's machinery only."""
     asked = Asked(
@@ -392,12 +363,3 @@ def _give_frames(policies: Sequence[Mapping[str, Any]], events: Sequence[Mapping
     frames = {event["trigger"]["hash"]: event.get("frames", {}) for event in events}
     for entry in (entry for item in policies for entry in item["blocked_by"] if entry["packet"]):
         entry["frames"] = frames.get(entry["packet"], {})
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read what `play` wrote; a bug of ours if there is nothing."""
-    path = folder / "result.json"
-    if not path.exists():
-        raise TestbedError("the test of the tool left no result")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found

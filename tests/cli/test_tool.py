@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from testbed.cli import live, tool
 from testbed.errors import InputError, UnfaithfulError
-from testbed.run.trial import nothing_of
+from testbed.run.tool_result import nothing_of
 from testbed.tools.recipe import load_recipe
 
 RATE = {"ok": 1, "of": 1, "failures": {}, "first_byte_s": {"p50": 1.0, "p90": 1.0}}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from testbed.run.trial import nothing_under, outcome_word
+from testbed.run.tool_result import nothing_under, outcome_word
 
 GOOD, NONE = {"ok": 3, "of": 3}, {"ok": 0, "of": 3}
 
